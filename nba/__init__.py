@@ -1,0 +1,1 @@
+"""A reinforcement-learning next-best-action decision server: the domain."""

@@ -1,0 +1,82 @@
+"""What the log holds: one record a fact, never edited (law 6)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from nba.decision import Decision
+
+VERSION = 1  # of the record's layout
+
+
+class Shown(Struct, frozen=True, kw_only=True):
+    """What the app was told to do, in the words it was told: with the decision, the whole stored answer."""
+
+    layer: str
+    channel: str
+    message: str | None
+    delay_ms: int
+    closes_at: datetime  # end of the reward window
+    default_reward: float  # before the action's cost, where no outcome comes
+
+
+class DecisionRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="decision"):
+    """A decision was made. The canonical one of an id is the first of its highest epoch."""
+
+    decision: Decision
+    shown: Shown
+    fingerprint: str  # of the request's body: same id, other body is a conflict
+    epoch: int  # of the state store when it was claimed; 0 where it was not
+    version: int = VERSION
+
+    @property
+    def decision_id(self) -> str:
+        """Whose fact this is."""
+        return self.decision.decision_id
+
+
+class ActivationRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="activation"):
+    """The action was shown to the customer."""
+
+    decision_id: str
+    activated_at: datetime
+
+
+class RewardRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="reward"):
+    """An outcome came back."""
+
+    decision_id: str
+    outcome: str
+    value: float
+    observed_at: datetime
+    idempotency_key: str
+    received_at: datetime
+
+
+class OverrideRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="override"):
+    """A person chose another action than the one decided."""
+
+    decision_id: str
+    action_id: str
+    actor: str
+    overridden_at: datetime
+
+
+Record: TypeAlias = DecisionRecord | ActivationRecord | RewardRecord | OverrideRecord
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+
+def encode_record(record: Record) -> bytes:
+    """The record as JSON; floats keep every bit."""
+    return _encoder.encode(record)
+
+
+def decode_record(payload: bytes | memoryview) -> Record:
+    """The record in these bytes. Raises msgspec.ValidationError or msgspec.DecodeError."""
+    return _decoder.decode(payload)

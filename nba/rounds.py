@@ -1,0 +1,53 @@
+"""Logged rounds as columns: what learning and evaluation take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nba.errors import ShapeError
+from nba.types import ActionMask, Actions, Contexts, Rewards
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRounds:
+    """n closed, learnable rounds of one moment: what was known, allowed, done, how likely, and what came of it."""
+
+    contexts: Contexts  # (n, d)
+    mask: ActionMask  # (n, k)
+    actions: Actions  # (n,) column of the action taken
+    propensities: NDArray[np.float64]  # (n,) probability it was sampled with
+    rewards: Rewards  # (n,)
+    subjects: NDArray[np.uint64]  # (n,) hash of the customer: what splits must not cut through
+
+    def __post_init__(self) -> None:
+        n = len(self.contexts)
+        for field in fields(self):
+            array = getattr(self, field.name)
+            if len(array) != n or array.ndim != (2 if field.name in ("contexts", "mask") else 1):
+                raise ShapeError(
+                    f"{field.name} has shape {array.shape} beside {n} contexts",
+                    help="every column of LoggedRounds has one row a round",
+                )
+        if n and not (self.propensities > 0).all():
+            raise ShapeError("a propensity is not positive", help="a logged action always had a chance: check the log")
+
+    def __len__(self) -> int:
+        return len(self.contexts)
+
+    def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> LoggedRounds:
+        """The rounds at these places, or where the mask is True."""
+        return LoggedRounds(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def split(self, share: float, *, salt: int = 0) -> tuple[LoggedRounds, LoggedRounds]:
+        """Two parts by customer, the first with about `share` of them; the same customer is always on one side."""
+        mixed = (self.subjects ^ np.uint64(salt)) * np.uint64(0x9E3779B97F4A7C15)
+        first = (mixed >> np.uint64(40)).astype(np.float64) / 2.0**24 < share
+        return self.take(first), self.take(~first)
+
+    @staticmethod
+    def concatenate(parts: list[LoggedRounds]) -> LoggedRounds:
+        """All rounds of the parts, in order."""
+        return LoggedRounds(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(LoggedRounds)))

@@ -1,0 +1,38 @@
+"""What serves together: one pack and one policy for each of its moments, immutable."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nba import encoder
+from nba.decision import PolicyRef
+from nba.errors import ArtefactError
+from nba.moment_plan import MomentPlan, plan_pack
+from nba.pack import Pack
+from nba.types import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything `decide` needs beside the request. `bundle_id` names it: same bundle, same decisions."""
+
+    pack: Pack
+    policy: PolicyRef
+    policies: Mapping[str, Policy]  # moment -> its policy
+    plans: Mapping[str, MomentPlan] = field(repr=False)
+    bundle_id: str
+
+    @classmethod
+    def of(cls, pack: Pack, policy: PolicyRef, policies: Mapping[str, Policy]) -> Snapshot:
+        """The snapshot of a pack and its policies. Raises ArtefactError where a moment has none."""
+        absent = [name for name in pack.moments if name not in policies]
+        if absent:
+            raise ArtefactError(
+                f"policy {policy.name!r} version {policy.version} knows nothing of moment {absent[0]!r}",
+                help="train a policy for this pack: nba train",
+            )
+        parts = (policy.digest, pack.digest, str(encoder.VERSION))
+        bundle_id = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+        return cls(pack, policy, policies, plan_pack(pack), bundle_id)
