@@ -1,15 +1,19 @@
 """A policy on disk: a folder with `policy.json`, `pack.json` and `weights.safetensors`. Never a pickle.
 
-`policy.json` holds the kind and plain settings of each moment's policy and the SHA-256 of the other two files;
-the artefact's digest is the SHA-256 of `policy.json`, so it names the whole. The pack travels along, so that a
-decision can be replayed after the pack has changed. Only what is known is loaded; all else is refused.
+`policy.json` holds the kind and plain settings of each moment's policy, what each answered to a few questions when
+it was saved, and the SHA-256 of the other two files; the artefact's digest is the SHA-256 of `policy.json`, so it
+names the whole. The pack travels along, so that a decision can be replayed after the pack has changed. Only what is
+known is loaded; all else is refused.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import shutil
+import stat
+import tempfile
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,16 +27,24 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from nba import encoder
+from nba.decide import ask
 from nba.decision import PolicyRef
-from nba.errors import ArtefactError
+from nba.errors import ArtefactError, NbaError
+from nba.guardrails import action_mask
+from nba.moment_plan import MomentPlan, plan_pack
 from nba.pack import Pack
+from nba.pack_checks import check_pack
+from nba.pack_yaml import Document
 from nba.policies import KINDS
 from nba.snapshot import Snapshot
-from nba.types import Policy
+from nba.types import Facts, Policy
 
 SCHEMA = 1
-MAX_BYTES = 512 * 1024 * 1024  # of one file, checked before it is read
+MAX_BYTES = 512 * 1024 * 1024  # of one file
+SAME = 1e-9  # how far an answer may lie from the saved one: machines round sines differently
 _FILES = ("pack.json", "weights.safetensors")
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what a stranger's JSON may raise
+_AGAIN = "the files are damaged or not ours: fetch the artefact again, or train again"
 
 
 class _Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,18 +53,20 @@ class _Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kind: str
     pack_digest: str
     moments: dict[str, dict[str, Any]]
+    answers: dict[str, list[list[float]]]  # moment -> distributions for `_questions`
     sha256: dict[str, str]
 
 
 def save_artefact(folder: Path, pack: Pack, kind: str, policies: Mapping[str, Policy]) -> str:
-    """Writes a policy for every moment of the pack to a new folder; its digest. Raises ArtefactError."""
+    """Writes a policy for every moment of the pack to a new folder; its digest.
+
+    The folder appears whole or not at all. Raises ArtefactError.
+    """
     if folder.exists():
         raise ArtefactError(f"{folder} exists", help="an artefact is never edited: name a new folder")
+    _check_kinds(pack, kind, policies)
     arrays: dict[str, NDArray[Any]] = {}
     settings = {moment: _take_apart(policy, f"{moment}/", arrays) for moment, policy in policies.items()}
-    bad = next((name for name, array in arrays.items() if not np.isfinite(array).all()), None)
-    if bad is not None:
-        raise ArtefactError(f"array {bad!r} is not finite", help="the learning diverged: look at its rewards")
     contents = {"pack.json": msgspec.json.encode(pack), "weights.safetensors": save(arrays)}
     manifest = _Manifest(
         schema=SCHEMA,
@@ -60,41 +74,35 @@ def save_artefact(folder: Path, pack: Pack, kind: str, policies: Mapping[str, Po
         kind=kind,
         pack_digest=pack.digest,
         moments=settings,
+        answers={name: _answers(policies[name], plan) for name, plan in plan_pack(pack).items()},
         sha256={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     )
     contents["policy.json"] = msgspec.json.encode(manifest, order="sorted")
-    building = folder.with_name(folder.name + ".building")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    for name, content in contents.items():
-        (building / name).write_bytes(content)
-    building.rename(folder)
+    _write(folder, contents)
     return hashlib.sha256(contents["policy.json"]).hexdigest()
 
 
 def load_artefact(
     folder: Path, *, name: str | None = None, version: str = "0", arm: str = "champion", pack: Pack | None = None
 ) -> Snapshot:
-    """The snapshot in this folder, every hash and shape checked.
+    """The snapshot in this folder; hashes, shapes and answers checked.
 
     With `pack`, the artefact must have been made for it. Raises ArtefactError.
     """
     raw = _read(folder / "policy.json")
     try:
         manifest = msgspec.json.decode(raw, type=_Manifest)
-    except msgspec.MsgspecError as error:
-        raise ArtefactError(f"{folder}/policy.json: {error}", help="the file is damaged: fetch it again") from None
+    except _UNREADABLE as error:
+        raise ArtefactError(f"{folder}/policy.json: {error}", help=_AGAIN) from None
     if (manifest.schema, manifest.encoder) != (SCHEMA, encoder.VERSION):
         raise ArtefactError(
             f"{folder} has schema {manifest.schema}, encoder {manifest.encoder}",
             help=f"this server reads schema {SCHEMA}, encoder {encoder.VERSION}: train again",
         )
-    if manifest.kind not in KINDS:
-        raise ArtefactError(f"unknown policy kind {manifest.kind!r}", help=f"known are {', '.join(KINDS)}")
     contents = {file: _read(folder / file) for file in _FILES}
     for file, content in contents.items():
         if hashlib.sha256(content).hexdigest() != manifest.sha256.get(file):
-            raise ArtefactError(f"{folder}/{file} is not what policy.json says", help="fetch the artefact again")
+            raise ArtefactError(f"{folder}/{file} is not what policy.json says", help=_AGAIN)
     made_for = _stored_pack(folder, contents["pack.json"], manifest.pack_digest)
     if pack is not None and pack.digest != made_for.digest:
         raise ArtefactError(
@@ -102,12 +110,31 @@ def load_artefact(
             help="the pack has changed since: train for the new one (nba train), or serve the old file",
         )
     policies = _put_together(folder, manifest, contents["weights.safetensors"])
-    ref = PolicyRef(
-        name=name or made_for.pack, version=version, kind=manifest.kind, digest=hashlib.sha256(raw).hexdigest(), arm=arm
-    )
+    _check_kinds(made_for, manifest.kind, policies)
+    digest = hashlib.sha256(raw).hexdigest()
+    ref = PolicyRef(name=name or made_for.pack, version=version, kind=manifest.kind, digest=digest, arm=arm)
     snapshot = Snapshot.of(pack or made_for, ref, policies)
-    _probe(folder, snapshot)
+    _compare(folder, snapshot, manifest.answers)
     return snapshot
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise ArtefactError(f"unknown policy kind {kind!r}", help=f"known are {', '.join(KINDS)}")
+
+
+def _check_kinds(pack: Pack, kind: str, policies: Mapping[str, Policy]) -> None:
+    _check_kind(kind)
+    if set(policies) != set(pack.moments):
+        raise ArtefactError(
+            f"policies for {sorted(policies)}, not for {sorted(pack.moments)}", help="give one for each moment"
+        )
+    for moment, policy in policies.items():
+        if type(policy) is not KINDS[kind]:
+            raise ArtefactError(
+                f"the policy of {moment!r} is a {type(policy).__name__}, not a {KINDS[kind].__name__}",
+                help=f"an artefact of kind {kind!r} holds that kind in every moment",
+            )
 
 
 def _take_apart(policy: Any, prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
@@ -120,69 +147,131 @@ def _take_apart(policy: Any, prefix: str, arrays: dict[str, NDArray[Any]]) -> di
         elif dataclasses.is_dataclass(value):
             settings[field.name] = _take_apart(value, f"{prefix}{field.name}/", arrays)
         else:
-            settings[field.name] = value
+            settings[field.name] = value.item() if isinstance(value, np.generic) else value
+        numbers = value if isinstance(value, np.ndarray | np.generic | float | int) else 0.0
+        if not np.isfinite(numbers).all():
+            raise ArtefactError(
+                f"{prefix}{field.name} is not finite", help="the learning diverged: look at its rewards"
+            )
     return settings
 
 
 def _put_together(folder: Path, manifest: _Manifest, weights: bytes) -> dict[str, Policy]:
+    _check_kind(manifest.kind)
     try:
         arrays = load(weights)
-        policies = {
-            moment: _build(KINDS[manifest.kind], settings, f"{moment}/", arrays)
-            for moment, settings in manifest.moments.items()
-        }
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(f"{folder} does not hold a {manifest.kind} policy: {error}", help="train again") from None
-    bad = next((name for name, array in arrays.items() if not np.isfinite(array).all()), None)
-    if bad is not None:
-        raise ArtefactError(f"{folder}: array {bad!r} is not finite", help="train again")
+        kind = KINDS[manifest.kind]
+        policies = {name: _build(kind, settings, f"{name}/", arrays) for name, settings in manifest.moments.items()}
+        if arrays:
+            raise ValueError(f"unknown arrays {sorted(arrays)}")
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtefactError(f"{folder} does not hold a {manifest.kind} policy: {error}", help=_AGAIN) from None
     return policies
 
 
 def _build(kind: type[Any], settings: dict[str, Any], prefix: str, arrays: dict[str, NDArray[Any]]) -> Any:
+    """A policy, or a model in one. What it is made of is taken out of `settings` and `arrays`."""
     hints = typing.get_type_hints(kind)
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
-        hint = hints[field.name]
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            values[field.name] = _build(hint, settings[field.name], f"{prefix}{field.name}/", arrays)
-        elif prefix + field.name in arrays:
-            values[field.name] = arrays[prefix + field.name]
+    for name, hint in hints.items():
+        if typing.get_origin(hint) is np.ndarray:
+            values[name] = _array(prefix + name, hint, arrays)
+        elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            values[name] = _build(hint, settings.pop(name), f"{prefix}{name}/", arrays)
         else:
-            values[field.name] = msgspec.convert(settings[field.name], hint, strict=True)
+            values[name] = msgspec.convert(settings.pop(name), hint, strict=True)
+    if settings:
+        raise ValueError(f"unknown settings {sorted(settings)} of {prefix}")
     return kind(**values)
+
+
+def _array(name: str, hint: Any, arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    array = arrays.pop(name)
+    (wanted,) = typing.get_args(typing.get_args(hint)[1])
+    if array.dtype != wanted:
+        raise ValueError(f"array {name!r} is {array.dtype}, not {np.dtype(wanted)}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"array {name!r} is not finite")
+    return array
 
 
 def _stored_pack(folder: Path, raw: bytes, digest: str) -> Pack:
     try:
         pack = msgspec.json.decode(raw, type=Pack)
-    except msgspec.MsgspecError as error:
-        raise ArtefactError(f"{folder}/pack.json: {error}", help="train again") from None
+        check_pack(pack, Document(f"{folder}/pack.json", None))
+    except (*_UNREADABLE, NbaError) as error:
+        raise ArtefactError(f"{folder}/pack.json: {error}", help=_AGAIN) from None
     if pack.digest != digest:
-        raise ArtefactError(f"{folder}/pack.json is not the pack it was made for", help="fetch the artefact again")
+        raise ArtefactError(f"{folder}/pack.json is not the pack it was made for", help=_AGAIN)
     return pack
 
 
-def _probe(folder: Path, snapshot: Snapshot) -> None:
-    """Asks every moment's policy for one distribution, so that a wrong shape is found before it serves."""
+def _questions(plan: MomentPlan) -> Facts:
+    """A few contexts for which a policy's answers are kept: nothing known, then every fact low, middling, high."""
+    ends = [
+        field.range or (0.0, {"category": len(field.values) - 1.0, "boolean": 1.0, "time": 2e9}.get(field.type, 1.0))
+        for field in plan.encoder.fields.values()
+    ]
+    low, high = np.array(ends).reshape(-1, 2).T
+    facts: Facts = low + np.array([[np.nan], [0.0], [0.5], [1.0]]) * (high - low)
+    whole = [field.type in ("category", "boolean") for field in plan.encoder.fields.values()]
+    facts[:, whole] = np.floor(facts[:, whole])
+    return facts
+
+
+def _answers(policy: Policy, plan: MomentPlan) -> list[list[float]]:
+    """The policy's distributions for `_questions`. Raises ArtefactError where it has none that could be sampled."""
+    facts = _questions(plan)
+    mask = action_mask(plan.stages, facts, len(plan.action_ids))
+    try:
+        distribution, sound = ask(policy, plan.encoder.encode(facts), mask)
+    except Exception as error:
+        raise ArtefactError(f"the policy of moment {plan.name!r} fails: {error!r}", help="train again") from error
+    if not sound.all():
+        raise ArtefactError(f"the policy of moment {plan.name!r} gives no distribution", help="train again")
+    answers: list[list[float]] = distribution.tolist()
+    return answers
+
+
+def _compare(folder: Path, snapshot: Snapshot, answers: Mapping[str, list[list[float]]]) -> None:
     for name, plan in snapshot.plans.items():
-        mask = np.ones((1, len(plan.action_ids)), dtype=np.bool_)
-        contexts = plan.encoder.encode(np.full((1, len(plan.encoder.fields)), np.nan))
-        try:
-            distribution = snapshot.policies[name].distribution(contexts, mask)
-            sound = distribution.shape == mask.shape and abs(distribution.sum() - 1.0) < 1e-9
-        except (ValueError, IndexError, FloatingPointError):
-            sound = False
-        if not sound:
-            raise ArtefactError(f"{folder}: the policy of moment {name!r} does not fit its pack", help="train again")
+        now, then = np.array(_answers(snapshot.policies[name], plan)), answers.get(name, [])
+        if [len(row) for row in then] != [len(row) for row in now] or np.abs(now - then).max() > SAME:
+            raise ArtefactError(
+                f"{folder}: the policy of moment {name!r} answers otherwise than when saved", help=_AGAIN
+            )
+
+
+def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """The files in a new folder, which gets its name once all are on disk."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, content in contents.items():
+            with (building / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        building.rename(folder)
+        parent = os.open(folder.parent, os.O_RDONLY)
+        os.fsync(parent)
+        os.close(parent)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise ArtefactError(f"cannot write {folder}: {error.strerror}", help="look at the disk and the path") from None
 
 
 def _read(path: Path) -> bytes:
+    """A file's content. Follows no link and waits for no pipe: the folder may come from elsewhere."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ArtefactError(f"{path} has {size} bytes", help=f"at most {MAX_BYTES} are read")
-        return path.read_bytes()
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+                raise ArtefactError(
+                    f"{path} is no plain file of at most {MAX_BYTES} bytes ({found.st_size})", help="fetch it again"
+                )
+            return file.read(MAX_BYTES)
     except OSError as error:
         raise ArtefactError(
             f"cannot read {path}: {error.strerror}", help="train, or fetch the artefact again"

@@ -1,37 +1,35 @@
 """Conditions that packs are written in: `sentiment < -0.3 and device in ("mobile", "tablet")`.
 
 A condition is parsed once into a function of facts and never evaluated as code. The same function takes
-one row (f,) and a matrix (n, f). A comparison with a missing fact is False, whatever the operator;
-`missing(field)` asks for it by name. A time has `.hour` (0-24) and `.weekday` (0 is Monday).
+one row (f,) and a matrix (n, f). A comparison with a missing fact is False, whatever the operator, so that `not`
+of one is True; `missing(field)` asks for it by name. A time has `.hour` (0-24) and `.weekday` (0 is Monday).
 """
 
 from __future__ import annotations
 
 import ast
+import operator
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nba.errors import ConditionError
-from nba.facts import TIME_PARTS
+from nba.errors import ConditionError, shown
+from nba.facts import TIME_PARTS, Field, finite_number
+from nba.types import Facts
 
-if TYPE_CHECKING:
-    from nba.facts import Field
-    from nba.types import Facts
-
-Condition: TypeAlias = "Callable[[Facts], NDArray[np.bool_]]"
+Condition: TypeAlias = Callable[[Facts], NDArray[np.bool_]]  # facts (..., f) to truth (...)
 MAX_LENGTH = 500  # characters of one condition
 ALWAYS = "always"
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Lt: lambda x, y: x < y,
-    ast.LtE: lambda x, y: x <= y,
-    ast.Gt: lambda x, y: x > y,
-    ast.GtE: lambda x, y: x >= y,
-    ast.Eq: lambda x, y: x == y,
-    ast.NotEq: lambda x, y: (x != y) & ~np.isnan(x),
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: lambda x, y: (x != y) & (x == x),  # x != x only where it is missing
 }
 
 
@@ -40,24 +38,23 @@ def parse(text: str, fields: Mapping[str, Field]) -> Condition:
 
     Raises ConditionError with the column of the text where it goes wrong.
     """
-    if text.strip() == ALWAYS:
+    text = text.strip().replace("\n", " ")  # YAML may fold a long one
+    if text == ALWAYS:
         return lambda facts: np.ones(facts.shape[:-1], dtype=np.bool_)
     if len(text) > MAX_LENGTH:
         raise ConditionError(
             f"condition of {len(text)} characters", help=f"keep it to {MAX_LENGTH}; split it into two guardrails"
         )
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        column = getattr(error, "offset", None) or len(text) + 1
+        reason = error.args[0] if error.args else "nested too deeply"
         raise ConditionError(
-            f"condition {text!r} does not parse: {error.args[0]}",
-            help='write comparisons joined by and, or, not: sentiment < -0.3 and device == "mobile"',
+            f"condition {text!r} does not parse at column {column}: {reason}",
+            help='write comparisons (==, !=, <, in) joined by and, or, not: mood < -0.3 and device == "mobile"',
         ) from None
     return _Parser(text, fields).build(tree)
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 class _Parser:
@@ -70,7 +67,7 @@ class _Parser:
     def build(self, node: ast.expr) -> Condition:
         match node:
             case ast.BoolOp(op=op, values=values):
-                return self._join([self.build(v) for v in values], every=isinstance(op, ast.And))
+                return _join([self.build(value) for value in values], every=isinstance(op, ast.And))
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 inner = self.build(operand)
                 return lambda facts: ~inner(facts)
@@ -83,18 +80,8 @@ class _Parser:
                 column = self._column(name, node)
                 if self.fields[name].type != "boolean":
                     raise self._error(f"{name!r} is not a boolean field", node, f"compare it: {name} == ...")
-                return lambda facts: np.asarray(facts[..., column] == 1.0)
-        raise self._error("this is not allowed in a condition", node, "use comparisons, and, or, not, in, missing(f)")
-
-    @staticmethod
-    def _join(parts: list[Condition], *, every: bool) -> Condition:
-        def joined(facts: Facts) -> NDArray[np.bool_]:
-            truth = parts[0](facts)
-            for part in parts[1:]:
-                truth = (truth & part(facts)) if every else (truth | part(facts))
-            return truth
-
-        return joined
+                return lambda facts: facts[..., column] == 1.0
+        raise self._error("this is not allowed", node, "use comparisons, and, or, not, in, missing(field)")
 
     def _compare(self, node: ast.Compare) -> Condition:
         if len(node.ops) != 1:
@@ -104,15 +91,15 @@ class _Parser:
         if isinstance(op, ast.In | ast.NotIn):
             if not isinstance(right, ast.Tuple | ast.List | ast.Set) or not right.elts:
                 raise self._error("`in` needs a list of values", node, 'write field in ("a", "b")')
-            codes, wanted = np.array([code(e) for e in right.elts]), isinstance(op, ast.In)
-            return lambda facts: (np.isin(read(facts), codes) == wanted) & ~np.isnan(read(facts))
+            codes = [code(element) for element in right.elts]
+            return _member(read, np.array(codes), wanted=isinstance(op, ast.In))
         compare = _COMPARE.get(type(op))
         if compare is None:
             raise self._error("unknown operator", node, "use <, <=, >, >=, ==, != or in")
         if not ordered and not isinstance(op, ast.Eq | ast.NotEq):
             raise self._error("this field has no order", node, "compare it with ==, != or in")
         constant = code(right)
-        return lambda facts: np.asarray(compare(read(facts), constant), dtype=np.bool_)
+        return lambda facts: compare(read(facts), constant)
 
     def _left(self, node: ast.expr) -> tuple[Callable[[Facts], Any], Callable[[ast.expr], float], bool]:
         """How to read the left side, how to code a constant it is compared with, and whether it has an order."""
@@ -120,13 +107,21 @@ class _Parser:
             case ast.Name(id=name):
                 column, field = self._column(name, node), self.fields[name]
                 ordered = field.type in ("number", "time")
-                return (lambda facts: facts[..., column]), (lambda e: self._constant(name, field.code, e)), ordered
+                return (
+                    lambda facts: facts[..., column],
+                    lambda right: self._constant(name, field.code, field.describe(), right),
+                    ordered,
+                )
             case ast.Attribute(value=ast.Name(id=name), attr=part) if part in TIME_PARTS:
                 column = self._column(name, node)
                 if self.fields[name].type != "time":
                     raise self._error(f"{name!r} is not a time field", node, "only a time has .hour and .weekday")
                 read_part = TIME_PARTS[part]
-                return (lambda facts: read_part(facts[..., column])), (lambda e: self._constant(name, _number, e)), True
+                return (
+                    lambda facts: read_part(facts[..., column]),
+                    lambda right: self._constant(f"{name}.{part}", finite_number, "a number", right),
+                    True,
+                )
         raise self._error("a comparison starts with a field", node, "write field < value, or time_field.hour < 8")
 
     def _column(self, name: str, node: ast.AST) -> int:
@@ -134,17 +129,39 @@ class _Parser:
             raise self._error(f"unknown field {name!r}", node, f"the moment's fields are {', '.join(self.columns)}")
         return self.columns[name]
 
-    def _constant(self, name: str, code: Callable[[Any], float | None], node: ast.expr) -> float:
+    def _constant(self, name: str, code: Callable[[Any], float | None], described: str, node: ast.expr) -> float:
         try:
             value = ast.literal_eval(node)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            raise self._error("the right side is a constant", node, f"compare {name!r} with a value") from None
+            way_out = f"{name} is {described}; text stands in quotes, a truth is True or False"
+            raise self._error(f"the right side of {name} is not a constant", node, way_out) from None
         coded = code(value)
         if coded is None or np.isnan(coded):
-            way_out = f"{name!r} is {self.fields[name].describe()}"
-            raise self._error(f"{value!r} is not a value of {name!r}", node, way_out)
+            raise self._error(f"{shown(value)} is not a value of {name}", node, f"{name} is {described}")
         return coded
 
     def _error(self, what: str, node: ast.AST, way_out: str) -> ConditionError:
-        column = getattr(node, "col_offset", 0) + 1
-        return ConditionError(f"{what} in condition {self.text!r} at column {column}", help=way_out)
+        # Python counts columns in bytes of UTF-8, readers in characters.
+        before = self.text.encode()[: getattr(node, "col_offset", 0)].decode(errors="ignore")
+        return ConditionError(f"{what} in condition {self.text!r} at column {len(before) + 1}", help=way_out)
+
+
+def _join(parts: list[Condition], *, every: bool) -> Condition:
+    combine = operator.and_ if every else operator.or_
+
+    def joined(facts: Facts) -> NDArray[np.bool_]:
+        truth = parts[0](facts)
+        for part in parts[1:]:
+            truth = combine(truth, part(facts))
+        return truth
+
+    return joined
+
+
+def _member(read: Callable[[Facts], Any], codes: NDArray[np.float64], *, wanted: bool) -> Condition:
+    def holds(facts: Facts) -> NDArray[np.bool_]:
+        column = read(facts)
+        member: NDArray[np.bool_] = (np.isin(column, codes) == wanted) & ~np.isnan(column)
+        return member
+
+    return holds

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -15,14 +13,14 @@ from numpy.typing import NDArray
 from nba.decision import Decision, DecisionRequest, Mode
 from nba.errors import UnknownActionError
 from nba.facts import code_facts
-from nba.guardrails import Funnel, run_funnel
+from nba.guardrails import run_funnel
 from nba.moment_plan import MomentPlan
 from nba.snapshot import Snapshot
 from nba.types import NO_ACTION, ActionMask, Contexts, Distribution, Policy
 
 DRAW_BITS = 53  # every multiple of 2**-53 in [0, 1] is a float64, so integer thresholds and propensities are equal
 _WHOLE = 1 << DRAW_BITS
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def decide(snapshot: Snapshot, request: DecisionRequest, *, now: datetime, secret: bytes) -> Decision:
@@ -33,29 +31,28 @@ def decide(snapshot: Snapshot, request: DecisionRequest, *, now: datetime, secre
 def decide_many(
     snapshot: Snapshot, requests: Sequence[DecisionRequest], *, now: datetime, secret: bytes
 ) -> list[Decision]:
-    """One decision a request, in order; those of one moment share their matrix arithmetic."""
-    by_moment = defaultdict[str, list[int]](list)
+    """One decision a request, in order, each to the bit what `decide` makes of it alone.
+
+    Those of one moment share their arithmetic. Raises UnknownMomentError, UnknownActionError.
+    """
+    by_moment: dict[str, list[int]] = {}
     for i, request in enumerate(requests):
         check_request(snapshot, request)
-        by_moment[request.context.moment].append(i)
+        by_moment.setdefault(request.context.moment, []).append(i)
     decisions: dict[int, Decision] = {}
     for moment, places in by_moment.items():
-        made = _decide_moment(snapshot, moment, [requests[i] for i in places], now, secret)
+        made = _decide_moment(snapshot, snapshot.plans[moment], [requests[i] for i in places], now, secret)
         decisions.update(zip(places, made, strict=True))
     return [decisions[i] for i in range(len(requests))]
 
 
 def check_request(snapshot: Snapshot, request: DecisionRequest) -> None:
     """Raises UnknownMomentError or UnknownActionError where the request names what its moment does not have."""
-    snapshot.pack.moment(request.context.moment)
-    known = snapshot.plans[request.context.moment].action_ids
+    known = snapshot.pack.moment(request.context.moment).action_ids
     baseline = () if request.baseline_action is None else (request.baseline_action,)
-    for field, named in (
-        ("actions", request.actions or ()),
-        ("exclude", request.exclude),
-        ("baseline_action", baseline),
-    ):
-        for action_id in named:
+    named = (("actions", request.actions or ()), ("exclude", request.exclude), ("baseline_action", baseline))
+    for field, action_ids in named:
+        for action_id in action_ids:
             if action_id not in known:
                 raise UnknownActionError(
                     f"{field} names {action_id!r}, which moment {request.context.moment!r} does not have",
@@ -71,17 +68,49 @@ def check_request(snapshot: Snapshot, request: DecisionRequest) -> None:
 
 
 def _decide_moment(
-    snapshot: Snapshot, moment: str, requests: Sequence[DecisionRequest], now: datetime, secret: bytes
+    snapshot: Snapshot, plan: MomentPlan, requests: Sequence[DecisionRequest], now: datetime, secret: bytes
 ) -> list[Decision]:
-    plan = snapshot.plans[moment]
     facts = code_facts(plan.encoder.fields, [request.context.values for request in requests])
-    requested = _requested(requests, plan.action_ids)
-    mask, funnels = run_funnel(plan.stages, facts, requested, plan.action_ids)
-    distribution, sound = _distribution(snapshot.policies[moment], plan.encoder.encode(facts), mask)
-    return [
-        _draw(snapshot, plan, request, funnels[i], mask[i], distribution[i], bool(sound[i]), now, secret)
-        for i, request in enumerate(requests)
-    ]
+    mask, funnels = run_funnel(plan.stages, facts, _requested(requests, plan.action_ids), plan.action_ids)
+    distribution, sound = safe_distribution(snapshot.policies[plan.name], plan.encoder.encode(facts), mask)
+    for i, request in enumerate(requests):
+        if not sound[i]:
+            distribution[i] = _certain(_fallback(plan, request, mask[i]), len(plan.action_ids))
+        elif not request.explore:
+            distribution[i] = _certain(int(distribution[i].argmax()), len(plan.action_ids))
+    counts = thresholds(distribution)
+    draws = [draw_bits(secret, request.decision_id, snapshot.bundle_id) for request in requests]
+    columns = (counts.cumsum(axis=1) <= np.array(draws)[:, None]).sum(axis=1).tolist()
+    shares = (counts / _WHOLE).tolist()  # exact
+    decisions = []
+    for i, request in enumerate(requests):
+        action_id, propensity = plan.action_ids[columns[i]], shares[i][columns[i]]
+        treatment_id, treatment_propensity = _treatment(snapshot, request, action_id, secret)
+        certain = not request.explore or (propensity == 1.0 and funnels[i].counts["suppressed"] > 1)
+        mode: Mode = "fallback" if not sound[i] else "deterministic" if certain else "online"
+        decisions.append(
+            Decision(
+                request=request,
+                pack=snapshot.pack.pack,
+                pack_digest=snapshot.pack.digest,
+                bundle_id=snapshot.bundle_id,
+                policy=snapshot.policy,
+                candidates=plan.action_ids,
+                funnel=funnels[i].counts,
+                removed=funnels[i].removed,
+                distribution=tuple(shares[i]),
+                draw=draws[i],
+                action_id=action_id,
+                propensity=propensity,
+                treatment_id=treatment_id,
+                treatment_propensity=treatment_propensity,
+                mode=mode,
+                learnable=mode == "online",
+                degraded=request.degraded if sound[i] else (*request.degraded, "policy"),
+                decided_at=now,
+            )
+        )
+    return decisions
 
 
 def _requested(requests: Sequence[DecisionRequest], ids: tuple[str, ...]) -> ActionMask:
@@ -89,85 +118,51 @@ def _requested(requests: Sequence[DecisionRequest], ids: tuple[str, ...]) -> Act
     mask = np.ones((len(requests), len(ids)), dtype=np.bool_)
     for i, request in enumerate(requests):
         if request.actions is not None or request.exclude:
-            wanted = ids if request.actions is None else request.actions
-            mask[i] = [a == NO_ACTION or (a in wanted and a not in request.exclude) for a in ids]
+            wanted = set(ids if request.actions is None else request.actions).difference(request.exclude)
+            mask[i] = [action_id in wanted or action_id == NO_ACTION for action_id in ids]
     return mask
 
 
-def _distribution(policy: Policy, contexts: Contexts, mask: ActionMask) -> tuple[Distribution, NDArray[np.bool_]]:
-    """The policy's distribution (n, k), and which rows of it may be sampled from (n,).
+def safe_distribution(policy: Policy, contexts: Contexts, mask: ActionMask) -> tuple[Distribution, NDArray[np.bool_]]:
+    """The policy's distribution (n, k), a copy, and which of its rows may be sampled from (n,).
 
-    A policy that fails is a degraded decision, never an error (law 9).
+    A policy that fails makes a degraded decision, never an error (law 9); a row on which it fails spoils no other.
     """
     try:
-        distribution = np.asarray(policy.distribution(contexts, mask), dtype=np.float64)
-        if distribution.shape != mask.shape:
-            raise ValueError(f"shape {distribution.shape}, not {mask.shape}")
+        return ask(policy, contexts, mask)
     except Exception:  # whatever a policy does wrong, the customer still gets an answer
-        _log.exception("policy failed; falling back")
+        if len(mask) > 1:
+            rows = [safe_distribution(policy, contexts[i : i + 1], mask[i : i + 1]) for i in range(len(mask))]
+            return np.concatenate([row for row, _ in rows]), np.concatenate([sound for _, sound in rows])
+        logger.exception("policy failed; falling back")
         return np.zeros(mask.shape), np.zeros(len(mask), dtype=np.bool_)
-    sums_to_one = np.abs(distribution.sum(axis=1) - 1.0) < 1e-9
-    sound = sums_to_one & (distribution >= 0.0).all(axis=1) & ~((distribution > 0.0) & ~mask).any(axis=1)
-    return distribution, sound
 
 
-def thresholds(distribution: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Probabilities (k,) in units of 2**-53, summing to exactly 2**53; the likeliest action takes the rounding."""
+def ask(policy: Policy, contexts: Contexts, mask: ActionMask) -> tuple[Distribution, NDArray[np.bool_]]:
+    """As `safe_distribution`, but what the policy raises goes through, and a wrong shape is a ValueError."""
+    for given in (contexts, mask):
+        given.setflags(write=False)  # a policy must not widen the mask that it is checked against
+    distribution = np.array(policy.distribution(contexts, mask), dtype=np.float64, order="C")
+    if distribution.shape != mask.shape:
+        raise ValueError(f"distribution has shape {distribution.shape}, not {mask.shape}")
+    with np.errstate(invalid="ignore"):
+        sums_to_one = np.abs(distribution.sum(axis=1) - 1.0) < 1e-9
+    # Written so that NaN is False.
+    within = (distribution >= 0.0) & (mask | (distribution <= 0.0))
+    return distribution, sums_to_one & within.all(axis=1)
+
+
+def thresholds(distribution: Distribution) -> NDArray[np.int64]:
+    """Probabilities (n, k) in units of 2**-53, each row summing to exactly 2**53; the likeliest takes the rounding."""
     counts = np.rint(distribution * float(_WHOLE)).astype(np.int64)
-    counts[counts.argmax()] += _WHOLE - int(counts.sum())
+    counts[np.arange(len(counts)), counts.argmax(axis=1)] += _WHOLE - counts.sum(axis=1)
     return counts
 
 
-def draw_bits(secret: bytes, decision_id: str, bundle_id: str) -> tuple[int, int]:
-    """Two independent integers in [0, 2**53) from the decision's id and its bundle, by HMAC-SHA256."""
-    digest = hmac.digest(secret, f"{decision_id}\0{bundle_id}".encode(), hashlib.sha256)
-    first, second = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")
-    return first >> (64 - DRAW_BITS), second >> (64 - DRAW_BITS)
-
-
-def _draw(
-    snapshot: Snapshot,
-    plan: MomentPlan,
-    request: DecisionRequest,
-    funnel: Funnel,
-    mask: NDArray[np.bool_],
-    distribution: NDArray[np.float64],
-    sound: bool,
-    now: datetime,
-    secret: bytes,
-) -> Decision:
-    draw, _ = draw_bits(secret, request.decision_id, snapshot.bundle_id)
-    mode: Mode = "online"
-    if not sound:
-        mode, distribution = "fallback", _certain(_fallback(plan, request, mask), len(mask))
-    elif not request.explore:
-        mode, distribution = "deterministic", _certain(int(distribution.argmax()), len(mask))
-    counts = thresholds(distribution)
-    if mode == "online" and counts.max() == _WHOLE and mask.sum() > 1:
-        mode = "deterministic"
-    column = int(np.searchsorted(np.cumsum(counts), draw, side="right"))
-    action_id = plan.action_ids[column]
-    treatment_id, treatment_propensity = _treatment(snapshot, request, action_id, secret)
-    return Decision(
-        request=request,
-        pack=snapshot.pack.pack,
-        pack_digest=snapshot.pack.digest,
-        bundle_id=snapshot.bundle_id,
-        policy=snapshot.policy,
-        candidates=plan.action_ids,
-        funnel=funnel.counts,
-        removed=funnel.removed,
-        distribution=tuple((counts / _WHOLE).tolist()),
-        draw=draw,
-        action_id=action_id,
-        propensity=float(counts[column] / _WHOLE),
-        treatment_id=treatment_id,
-        treatment_propensity=treatment_propensity,
-        mode=mode,
-        learnable=mode == "online",
-        degraded=request.degraded if sound else (*request.degraded, "policy"),
-        decided_at=now,
-    )
+def draw_bits(secret: bytes, seed: str, purpose: str) -> int:
+    """An integer in [0, 2**53) by HMAC-SHA256: for a decision the seed is its id and the purpose its bundle."""
+    digest = hmac.digest(secret, f"{seed}\0{purpose}".encode(), "sha256")
+    return int.from_bytes(digest[:8], "big") >> (64 - DRAW_BITS)
 
 
 def _fallback(plan: MomentPlan, request: DecisionRequest, mask: NDArray[np.bool_]) -> int:
@@ -185,10 +180,14 @@ def _certain(column: int, k: int) -> NDArray[np.float64]:
 
 
 def _treatment(snapshot: Snapshot, request: DecisionRequest, action_id: str, secret: bytes) -> tuple[str | None, float]:
-    """The phrasing, drawn evenly, and its probability. One session keeps its draw, so a persona stays the same."""
-    treatments = sorted(snapshot.pack.action(action_id).treatments)
+    """The phrasing, drawn evenly, and its probability.
+
+    Each session has its own order of preference over phrasings, so that a persona stays the same through it,
+    whichever phrasings the next action offers and whichever policy serves by then.
+    """
+    treatments = snapshot.pack.action(action_id).treatments
     if not treatments:
         return None, 1.0
     seed = request.context.session_id or request.decision_id
-    _, bits = draw_bits(secret, seed, snapshot.bundle_id)
-    return treatments[bits * len(treatments) >> DRAW_BITS], 1.0 / len(treatments)
+    ranks = {treatment: draw_bits(secret, seed, f"treatment:{treatment}") for treatment in treatments}
+    return min(ranks, key=lambda treatment: (ranks[treatment], treatment)), 1.0 / len(ranks)

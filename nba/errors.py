@@ -6,7 +6,19 @@ that the HTTP contract uses for it; `field` is the path of the offending field, 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
+
+MAX_SHOWN = 80  # characters of a value that a message repeats
+
+
+def shown(value: object) -> str:
+    """The value as a message shows it: its repr, cut short. Never fails, whatever a stranger sent."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list nested without end
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
 
 class NbaError(Exception):
@@ -19,6 +31,10 @@ class NbaError(Exception):
         self.message = message
         self.help = help
         self.field = field
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross process boundaries; without this a copy would be rebuilt from the text alone, and fail.
+        return partial(type(self), self.message, help=self.help, field=self.field), ()
 
 
 class PackError(NbaError):
@@ -79,3 +95,9 @@ class UnavailableError(NbaError):
     """Something this process needs (a server, a store, a port) does not answer."""
 
     code = "unavailable"
+
+
+class SettingError(NbaError):
+    """A setting (an environment variable, a file of this installation) cannot be used as it is."""
+
+    code = "bad_setting"

@@ -9,21 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta, Struct
 
-from nba.errors import ContextError
+from nba.errors import ContextError, shown
 from nba.types import Facts, Value
 
 EPOCH = datetime(1970, 1, 1)
 DAY = 86_400.0  # seconds
-MAX_TEXT = 256  # characters of one fact
+MAX_TEXT = 256  # characters of a time
 
+# Of local seconds since 1970, a number or an array of them.
 TIME_PARTS: dict[str, Callable[[Any], Any]] = {
     "hour": lambda seconds: seconds % DAY / 3_600.0,
-    "weekday": lambda seconds: (seconds // DAY + 3) % 7,  # 1970-01-01 was a Thursday
+    "weekday": lambda seconds: (seconds // DAY + 3.0) % 7.0,  # 1970-01-01 was a Thursday
 }
 
 
@@ -35,7 +37,7 @@ def seconds(duration: Duration) -> float:
     return float(duration[:-1]) * {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY}[duration[-1]]
 
 
-class Field(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Field(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """One fact a pack may use: its type, what it may be, where it comes from and how old it may get."""
 
     type: Literal["number", "category", "boolean", "time"]
@@ -47,20 +49,24 @@ class Field(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_age: Duration | None = None  # older is treated as missing
     purpose: str | None = None  # consent purpose it needs
 
+    @cached_property
+    def _places(self) -> dict[str, float]:
+        return {value: float(place) for place, value in enumerate(self.values)}
+
     def code(self, value: object) -> float | None:
         """The value as a number, NaN for None, None where it is not a value of this field."""
         if value is None:
             return math.nan
+        if self.type == "category":
+            return self._places.get(value) if isinstance(value, str) else None
         if self.type == "number":
-            return _finite_in(value, self.range)
+            return finite_number(value, self.range)
         if self.type == "boolean":
             return float(value) if isinstance(value, bool) else None
-        if self.type == "category":
-            return float(self.values.index(value)) if value in self.values else None
         return _local_seconds(value)
 
     def name(self, code: float) -> Value:
-        """The value that has this code: the inverse of `code`, up to a time's offset."""
+        """The value that has this code: the inverse of `code`, to the microsecond and without a time's offset."""
         if math.isnan(code):
             return None
         if self.type == "boolean":
@@ -75,9 +81,9 @@ class Field(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """What a value must be, for an error message."""
         match self.type:
             case "number":
-                return (
-                    "a finite number" if self.range is None else f"a number in [{self.range[0]:g}, {self.range[1]:g}]"
-                )
+                if self.range is None:
+                    return "a finite number"
+                return f"a number in [{self.range[0]:g}, {self.range[1]:g}]"
             case "category":
                 return f"one of {', '.join(self.values)}"
             case "boolean":
@@ -85,12 +91,17 @@ class Field(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return "an ISO 8601 time such as 2026-11-21T08:30:00+01:00"
 
 
-def _finite_in(value: object, bounds: tuple[float, float] | None) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+def finite_number(value: object, bounds: tuple[float, float] | None = None) -> float | None:
+    """The value as a float where it is a finite number within the bounds, else None. A boolean is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if bounds is not None and not bounds[0] <= value <= bounds[1]:
+    try:
+        number = float(value)
+    except OverflowError:  # an integer above 1.8e308
         return None
-    return float(value)
+    if not math.isfinite(number) or (bounds is not None and not bounds[0] <= number <= bounds[1]):
+        return None
+    return number
 
 
 def _local_seconds(value: object) -> float | None:
@@ -98,7 +109,7 @@ def _local_seconds(value: object) -> float | None:
         return None
     try:
         return (datetime.fromisoformat(value).replace(tzinfo=None) - EPOCH).total_seconds()
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
 
 
@@ -112,7 +123,7 @@ class FactsReport(Struct, frozen=True):
 
 
 def read_facts(fields: Mapping[str, Field], given: Mapping[str, object], *, strict: bool) -> FactsReport:
-    """The facts of a request against the fields of its moment.
+    """The facts of a request against the fields of its moment; numbers as floats.
 
     A missing value takes the field's default; one of a wrong type, range or vocabulary too, named in `defaulted`.
     Raises ContextError for the latter where `strict`.
@@ -121,37 +132,34 @@ def read_facts(fields: Mapping[str, Field], given: Mapping[str, object], *, stri
     missing, defaulted = [], []
     for name, field in fields.items():
         value = given.get(name)
+        code = field.code(value)
         if value is None:
             missing.append(name)
             values[name] = field.default
-        elif field.code(value) is None:
+        elif code is None:
             if strict:
-                shown = repr(value)[:80]
                 raise ContextError(
-                    f"context.{name} is {shown}, not {field.describe()}",
+                    f"context.{name} is {shown(value)}, not {field.describe()}",
                     help=f"send {field.describe()}, or leave it out",
                     field=f"context.{name}",
                 )
             defaulted.append(name)
             values[name] = field.default
         else:
-            values[name] = value  # type: ignore[assignment]  # `code` accepted it
+            # `code` accepted it. An integer beyond 64 bits would not survive the log, so numbers become floats.
+            values[name] = code if field.type == "number" else value  # type: ignore[assignment]
     ignored = tuple(sorted(name for name in given if name not in fields))
     return FactsReport(values, tuple(missing), tuple(defaulted), ignored)
 
 
 def code_facts(fields: Mapping[str, Field], rows: Sequence[Mapping[str, Value]]) -> Facts:
     """Rows of named facts as coded facts (n, f), columns in the order of `fields`; unusable values as missing."""
-    facts = np.full((len(rows), len(fields)), np.nan)
-    for j, (name, field) in enumerate(fields.items()):
-        for i, row in enumerate(rows):
-            code = field.code(row.get(name))
-            if code is not None:
-                facts[i, j] = code
-    return facts
+    coders = [(name, field.code) for name, field in fields.items()]
+    codes = [[code(row.get(name)) for name, code in coders] for row in rows]
+    return np.array(codes, dtype=np.float64).reshape(len(rows), len(coders))  # None becomes NaN
 
 
 def name_facts(fields: Mapping[str, Field], facts: Facts) -> list[dict[str, Value]]:
     """Coded facts (n, f) as rows of named facts; missing ones are left out."""
     named = [(j, name, field) for j, (name, field) in enumerate(fields.items())]
-    return [{name: field.name(row[j]) for j, name, field in named if not math.isnan(row[j])} for row in facts]
+    return [{name: field.name(row[j]) for j, name, field in named if not math.isnan(row[j])} for row in facts.tolist()]

@@ -7,6 +7,7 @@ reason that is given. Stages come one after another; the answer says how many ac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,17 +31,14 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step of the funnel, named as in FUNNEL."""
+    """One step of the funnel: a name of FUNNEL, and its bars in the order in which they give their reason."""
 
     name: str
     bars: tuple[Bar, ...]
 
-    def barred(self, facts: Facts) -> NDArray[np.bool_]:
-        """Which bars hold in which rows, (n, bars)."""
-        held = np.zeros((len(facts), len(self.bars)), dtype=np.bool_)
-        for i, bar in enumerate(self.bars):
-            held[:, i] = bar.holds(facts)
-        return held
+    def __post_init__(self) -> None:
+        if self.name not in FUNNEL[2:]:
+            raise ValueError(f"stage {self.name!r} is not one of {', '.join(FUNNEL[2:])}")
 
 
 def eligibility(pack: Pack, moment_name: str) -> Stage:
@@ -67,14 +65,12 @@ def action_mask(stages: tuple[Stage, ...], facts: Facts, k: int) -> ActionMask:
     """Which of k actions survive the stages, (n, k): the mask learning and the simulator use."""
     mask = np.ones((len(facts), k), dtype=np.bool_)
     for stage in stages:
-        held = stage.barred(facts)
-        for i, bar in enumerate(stage.bars):
-            mask[np.ix_(held[:, i], bar.columns)] = False
+        for bar in stage.bars:
+            mask[np.ix_(bar.holds(facts), bar.columns)] = False
     return mask
 
 
-@dataclass(slots=True)
-class Funnel:
+class Funnel(NamedTuple):
     """What one decision's funnel left and took, as the answer tells it."""
 
     counts: dict[str, int]
@@ -85,25 +81,25 @@ def run_funnel(
     stages: tuple[Stage, ...], facts: Facts, requested: ActionMask, ids: tuple[str, ...]
 ) -> tuple[ActionMask, list[Funnel]]:
     """The final mask (n, k) and each row's account, from what was requested (n, k) on."""
-    mask = requested.copy()
-    funnels = [
-        Funnel(
-            {"catalogue": len(ids), "requested": int(row.sum())},
-            {ids[a]: "not_requested" for a in np.flatnonzero(~row)},
-        )
-        for row in requested
-    ]
-    by_name = {stage.name: stage for stage in stages}
+    mask, k = requested.copy(), len(ids)
+    removed: list[dict[str, str]] = [{} for _ in mask]
+    for row, column in zip(*(~requested).nonzero(), strict=True):
+        removed[row][ids[column]] = "not_requested"
+    funnels = [Funnel({"catalogue": k, "requested": k - len(gone)}, gone) for gone in removed]
     for name in FUNNEL[2:]:
-        stage = by_name.get(name)
-        if stage is not None:
-            held = stage.barred(facts)
-            for row, index in zip(*np.nonzero(held), strict=True):
-                bar = stage.bars[index]
-                for column in bar.columns:
-                    if mask[row, column]:
-                        mask[row, column] = False
-                        funnels[row].removed[ids[column]] = bar.reason
-        for row, funnel in enumerate(funnels):
-            funnel.counts[name] = int(mask[row].sum())
+        for stage in stages:
+            if stage.name == name:
+                _apply(stage, facts, mask, removed, ids)
+        for funnel in funnels:
+            funnel.counts[name] = k - len(funnel.removed)
     return mask, funnels
+
+
+def _apply(stage: Stage, facts: Facts, mask: ActionMask, removed: list[dict[str, str]], ids: tuple[str, ...]) -> None:
+    """Takes out of `mask` what the stage bars, and notes in `removed` the first reason for each."""
+    for bar in stage.bars:
+        for row in bar.holds(facts).nonzero()[0].tolist():
+            for column in bar.columns.tolist():
+                if mask[row, column]:
+                    mask[row, column] = False
+                    removed[row][ids[column]] = bar.reason

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from nba.errors import SettingError
+
+SECRET_BYTES = 32
+SHARED = ("draw", "subject")  # secrets on which machines that serve together must agree
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +23,16 @@ class Home:
 
     @classmethod
     def from_environment(cls) -> Home:
-        """The folder that `NBA_HOME` names, else `.nba` here; made where it is not there yet, for its owner only."""
-        path = Path(os.environ.get("NBA_HOME", ".nba")).expanduser().resolve()
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """The folder that `NBA_HOME` names, else `.nba` here; made where it is not there yet, for its owner only.
+
+        Raises SettingError where it cannot be made.
+        """
+        named = os.environ.get("NBA_HOME") or ".nba"
+        try:
+            path = Path(named).expanduser().resolve()
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
+            raise SettingError(f"cannot use {named!r} as home: {error}", help="set NBA_HOME to a folder") from None
         return cls(path)
 
     @property
@@ -54,21 +68,50 @@ class Home:
     @property
     def tracking_uri(self) -> str:
         """`MLFLOW_TRACKING_URI` where set, else SQLite by absolute path (the default depends on the folder)."""
+        named = os.environ.get("MLFLOW_TRACKING_URI")
+        if named:
+            return named
         self.mlflow.mkdir(parents=True, exist_ok=True)
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.mlflow / 'mlflow.db'}"
+        return f"sqlite:///{self.mlflow.resolve() / 'mlflow.db'}"
 
     def secret(self, name: str = "draw") -> bytes:
-        """A 32-byte secret, made once and kept for its owner only; `NBA_SECRET` (hex) where several machines share."""
+        """A 32-byte secret, made once and kept for its owner only.
+
+        Where `NBA_SECRET` (64 hex digits) is set, those of SHARED are derived from it instead, so that several
+        machines agree. Raises SettingError where what is kept or set is not 32 bytes in hex.
+        """
         shared = os.environ.get("NBA_SECRET")
-        if shared and name == "draw":
-            return bytes.fromhex(shared)
+        if shared and name in SHARED:
+            root = _unhex(shared, "NBA_SECRET", "set it to 64 hex digits: openssl rand -hex 32")
+            return hmac.digest(root, name.encode(), "sha256")
         path = self.path / f"{name}.secret"
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return bytes.fromhex(path.read_text())
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.fsync(file.fileno())
-        return bytes.fromhex(path.read_text())
+        if not path.exists():
+            _keep(path, secrets.token_hex(SECRET_BYTES))
+        way_out = "restore it from a backup; without it no decision can be replayed"
+        return _unhex(path.read_text(encoding="utf-8", errors="replace"), str(path), way_out)
+
+
+def _keep(path: Path, text: str) -> None:
+    """A file for its owner only, which appears whole; the first of several writers wins."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, building = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(building, path)
+    except FileExistsError:
+        pass
+    finally:
+        Path(building).unlink()
+
+
+def _unhex(text: str, source: str, way_out: str) -> bytes:
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        secret = b""
+    if len(secret) != SECRET_BYTES:
+        raise SettingError(f"{source} does not hold {SECRET_BYTES} bytes in hex", help=way_out)
+    return secret

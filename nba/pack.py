@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from nba.errors import UnknownMomentError
+from nba.errors import UnknownActionError, UnknownMomentError
 from nba.facts import Duration, Field, seconds
 from nba.types import NO_ACTION
 
@@ -48,7 +48,7 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Removes actions before the policy sees them, whatever it would have liked."""
 
     when: str  # a condition; where it holds, the actions are removed
-    remove: tuple[str, ...]
+    remove: Annotated[tuple[str, ...], Meta(min_length=1)]
     moments: tuple[str, ...] = ()  # empty: every moment that has one of the actions
     why: Text = ""
 
@@ -66,8 +66,8 @@ class Moment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A situation in which the app asks. Its reward is sum(weight * outcome) - the action's cost."""
 
     fields: tuple[str, ...]
-    actions: tuple[str, ...]  # besides no_action, which is always column 0
-    reward: dict[str, float]  # outcome -> weight
+    actions: Annotated[tuple[str, ...], Meta(min_length=1)]  # besides no_action, which is always column 0
+    reward: Annotated[dict[str, float], Meta(min_length=1)]  # outcome -> weight
     window: Duration  # after the action was shown
     default_reward: float = 0.0  # before the cost, where no outcome came
     rules: tuple[Rule, ...] = ()
@@ -97,7 +97,7 @@ class Pack(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=T
     outcomes: dict[Name, Outcome]
     guardrails: dict[Name, Guardrail] = {}
     candidates: tuple[str, ...] = ("square_cb", "epsilon_greedy")  # policy kinds a retrain learns
-    languages: tuple[str, ...] = ("en",)  # the first is the default
+    languages: Annotated[tuple[str, ...], Meta(min_length=1)] = ("en",)  # the first is the default
     locale_field: str | None = None  # a category field that holds the customer's language
     strict: bool = False  # refuse wrong facts instead of defaulting them
     title: str = ""
@@ -115,36 +115,54 @@ class Pack(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=T
             ) from None
 
     def action(self, action_id: str) -> Action:
-        """The action of that id; no_action where the pack does not describe its own."""
-        return self.actions.get(action_id, DO_NOTHING) if action_id == NO_ACTION else self.actions[action_id]
+        """The action of that id; for no_action the pack's own description, else silence at no cost.
+
+        Raises UnknownActionError.
+        """
+        found = self.actions.get(action_id)
+        if found is not None:
+            return found
+        if action_id == NO_ACTION:
+            return DO_NOTHING
+        raise UnknownActionError(
+            f"pack {self.pack!r} has no action {action_id!r}", help=f"its actions are {', '.join(self.actions)}"
+        )
 
     def moment_fields(self, name: str) -> dict[str, Field]:
         """The fields of a moment, in column order of its facts."""
         return {field: self.fields[field] for field in self.moment(name).fields}
 
     def reward_range(self, name: str) -> tuple[float, float]:
-        """Lowest and highest reward a round of the moment can have, costs taken off."""
+        """Lowest and highest reward a round of the moment can have, costs taken off; any outcome may stay away."""
         moment = self.moment(name)
-        ends = [sorted(weight * end for end in self.outcomes[o].range) for o, weight in moment.reward.items()]
-        costs = [self.action(a).cost for a in moment.action_ids]
-        low, high = sum(e[0] for e in ends), sum(e[1] for e in ends)
+        ends = [[weight * end for end in self.outcomes[outcome].range] for outcome, weight in moment.reward.items()]
+        costs = [self.action(action_id).cost for action_id in moment.action_ids]
+        low, high = sum(min(0.0, *pair) for pair in ends), sum(max(0.0, *pair) for pair in ends)
         return min(low, moment.default_reward) - max(costs), max(high, moment.default_reward) - min(costs)
 
     @cached_property
     def digest(self) -> str:
-        """Hash of everything that decides or teaches; wording, titles and descriptions are not part of it."""
-        return hashlib.sha256(msgspec.json.encode(_without_wording(self), order="sorted")).hexdigest()
+        """Hash of everything that decides or teaches, so that a policy knows whether it was made for this pack.
+
+        Wording is not part of it (titles, descriptions, messages, languages), nor what a retrain tries, nor anything
+        left at its default: a later version of the schema does not make the policies of today unusable.
+        """
+        return hashlib.sha256(msgspec.json.encode(_decisive(self), order="sorted")).hexdigest()
 
 
-_WORDING = {"title", "description", "why"}
+_WORDING = {"title", "description", "why", "languages", "locale_field", "candidates"}
 
 
-def _without_wording(value: Any) -> Any:
+def _decisive(value: Any) -> Any:
     if isinstance(value, Struct):
-        told = {f: getattr(value, f) for f in value.__struct_fields__ if f not in _WORDING}
+        told = {
+            field.name: getattr(value, field.name)
+            for field in msgspec.structs.fields(value)
+            if field.name not in _WORDING and getattr(value, field.name) not in (field.default, {})
+        }
         if isinstance(value, Action):
             told["treatments"] = sorted(value.treatments)
-        return _without_wording(told)
+        return _decisive(told)
     if isinstance(value, dict):
-        return {key: _without_wording(v) for key, v in value.items()}
-    return [_without_wording(v) for v in value] if isinstance(value, tuple | list) else value
+        return {key: _decisive(v) for key, v in value.items()}
+    return [_decisive(v) for v in value] if isinstance(value, tuple | list) else value

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import re
+import typing
 from importlib import resources
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
-import yaml
+from msgspec import Struct
 
-from nba.conditions import parse
-from nba.errors import ConditionError, PackError
-from nba.pack import Action, Pack
-from nba.types import NO_ACTION
+from nba.errors import PackError, shown
+from nba.facts import Field
+from nba.pack import Action, Guardrail, Moment, Outcome, Pack, Rule
+from nba.pack_checks import check_pack, suggest
+from nba.pack_yaml import MAX_BYTES, Document, Where, read_document
 
-MAX_BYTES = 1_000_000
-_FEATURE = re.compile(r"^[a-z][a-z0-9_]*:[a-z][a-z0-9_]*$")
-_Where = tuple[str | int, ...]
+_SECTIONS: dict[str, type[Struct]] = {
+    "fields": Field,
+    "moments": Moment,
+    "actions": Action,
+    "guardrails": Guardrail,
+    "outcomes": Outcome,
+}
+_WANTED = {  # the way out, by the type that was expected
+    "str": "text that YAML takes for something else (no, on, 12) stands in quotes",
+    "int": "write a whole number in range, without quotes",
+    "float": "write a number in range, without quotes",
+    "bool": "write true or false",
+    "array": "write a list: [a, b]",
+    "object": "write keys with values, one a line",
+}
 
 
 def built_in_packs() -> dict[str, Path]:
@@ -30,203 +44,100 @@ def load_pack(name_or_path: str | Path) -> Pack:
     """The pack of that built-in name or in that file. Raises PackError."""
     path = built_in_packs().get(str(name_or_path), Path(name_or_path))
     try:
-        raw = path.read_bytes()
-    except OSError as error:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
         known = ", ".join(built_in_packs())
+        reason = getattr(error, "strerror", None) or error
         raise PackError(
-            f"cannot read pack {str(name_or_path)!r}: {error.strerror}", help=f"name a YAML file or one of: {known}"
+            f"cannot read pack {shown(str(name_or_path))}: {reason}", help=f"name a YAML file or one of: {known}"
         ) from None
     return parse_pack(raw, source=str(path))
 
 
 def parse_pack(raw: bytes, *, source: str) -> Pack:
     """The pack in these bytes; `source` names them in errors. Raises PackError."""
-    return _PackReader(raw, source).read()
+    document = read_document(raw, source)
+    pack = _convert(document)
+    check_pack(pack, document)
+    return pack
 
 
-class _PackReader:
-    """One YAML document with the line of each of its values."""
-
-    def __init__(self, raw: bytes, source: str) -> None:
-        self.source, self.lines = source, dict[_Where, int]()
-        if len(raw) > MAX_BYTES:
-            raise PackError(f"{source}: {len(raw)} bytes", help=f"a pack is at most {MAX_BYTES} bytes")
-        try:
-            node = yaml.compose(raw.decode(), Loader=yaml.SafeLoader)
-            self.plain = self._build(node, ()) if node is not None else None
-        except UnicodeDecodeError:
-            raise PackError(f"{source}: not UTF-8", help="save the file as UTF-8") from None
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f":{mark.line + 1}" if mark else ""
-            problem = getattr(error, "problem", None) or str(error)
-            raise PackError(f"{source}{line}: {problem}", help="check indentation, colons and quotes") from None
-        except RecursionError:
-            raise PackError(f"{source}: nested too deeply", help="a pack is five levels deep") from None
-
-    def _build(self, node: yaml.Node, where: _Where) -> Any:
-        self.lines[where] = node.start_mark.line + 1
-        if node.start_mark is not None and isinstance(node, yaml.MappingNode):
-            built: dict[str, Any] = {}
-            for key, value in node.value:
-                name = str(key.value)
-                self.lines[(*where, name)] = key.start_mark.line + 1
-                if name in built:
-                    self.fail((*where, name), f"{name!r} stands twice", "keep one of them")
-                built[name] = self._build(value, (*where, name))
-                self.lines[(*where, name)] = key.start_mark.line + 1
-            return built
-        if isinstance(node, yaml.SequenceNode):
-            return [self._build(child, (*where, i)) for i, child in enumerate(node.value)]
-        return _scalar(node)
-
-    def fail(self, where: _Where, what: str, way_out: str) -> NoReturn:
-        """Raises PackError for the value at `where`, with its line."""
-        known = where
-        while known and known not in self.lines:
-            known = known[:-1]
-        path = ".".join(str(part) for part in where) or "the file"
-        raise PackError(f"{self.source}:{self.lines.get(known, 1)}: {path}: {what}", help=way_out, field=path)
-
-    def read(self) -> Pack:
-        """The pack, checked."""
-        try:
-            pack = msgspec.convert(self.plain, Pack, strict=True)
-        except msgspec.ValidationError as error:
-            message, _, tail = str(error).partition(" - at `")
-            where = self._locate(tail.rstrip("`"))
-            shown = repr(self._value(where))[:120]
-            self.fail(where, f"{message} (found {shown})", "see `nba pack new NAME` for a commented example")
-        for check in (self._check_fields, self._check_actions, self._check_moments, self._check_guardrails):
-            check(pack)
-        return pack
-
-    def _locate(self, path: str) -> _Where:
-        """msgspec's `$.moments[...].window` as a path; `[...]` is any key, so the first that fails alone is meant."""
-        parts: list[_Where] = [()]
-        for name, index in re.findall(r"\.([A-Za-z0-9_]+)|\[([0-9]+|\.\.\.)\]", path):
-            step: list[_Where] = []
-            for where in parts:
-                here = self._value(where)
-                if index == "...":
-                    step += [(*where, k) for k in (here if isinstance(here, dict) else range(len(here or ())))]
-                else:
-                    step.append((*where, int(index) if index else name))
-            parts = step
-        return next((w for w in parts if self._fails(w)), parts[0] if parts else ())
-
-    def _fails(self, where: _Where) -> bool:
-        """True where the document is still refused when all but this one branch of its siblings is taken out."""
-        plain: Any = self.plain
-        for depth, key in enumerate(where):
-            parent = self._value(where[:depth])
-            if isinstance(parent, dict) and depth in (1, 3):
-                plain = _with(plain, where[:depth], {key: parent.get(key)})
-        try:
-            msgspec.convert(plain, Pack, strict=True)
-        except msgspec.ValidationError:
-            return True
-        return False
-
-    def _value(self, where: _Where) -> Any:
-        value: Any = self.plain
-        for key in where:
-            try:
-                value = value[key]
-            except (KeyError, IndexError, TypeError):
-                return None
-        return value
-
-    def _check_fields(self, pack: Pack) -> None:
-        for name, field in pack.fields.items():
-            where: _Where = ("fields", name)
-            if field.type == "category" and not field.values:
-                self.fail(where, "a category without values", "list its vocabulary: values: [a, b]")
-            if len(set(field.values)) != len(field.values):
-                self.fail((*where, "values"), "a value stands twice", "list each value once")
-            if field.type == "number" and field.range is None:
-                self.fail(where, "a number without a range", "say what scales it: range: [0, 100]")
-            if field.range is not None and not field.range[0] < field.range[1]:
-                self.fail((*where, "range"), f"{list(field.range)} is empty", "write [low, high] with low < high")
-            if field.code(field.default) is None:
-                self.fail((*where, "default"), f"{field.default!r} is not {field.describe()}", "drop it or mend it")
-            if field.feature is not None and not _FEATURE.match(field.feature):
-                self.fail((*where, "feature"), f"{field.feature!r}", "write view:feature, as Feast does")
-        locale = pack.locale_field
-        if locale is not None and (locale not in pack.fields or pack.fields[locale].type != "category"):
-            self.fail(("locale_field",), f"{locale!r} is no category field", "name one of the pack's category fields")
-
-    def _check_actions(self, pack: Pack) -> None:
-        for action_id, action in pack.actions.items():
-            where: _Where = ("actions", action_id)
-            for metric in ("metric", "guardrail_metric"):
-                outcome = getattr(action, metric)
-                if outcome is not None and outcome not in pack.outcomes:
-                    self.fail((*where, metric), f"unknown outcome {outcome!r}", f"one of {', '.join(pack.outcomes)}")
-            self._check_wording(pack, action, where)
-        for name, outcome in pack.outcomes.items():
-            if not outcome.range[0] < outcome.range[1]:
-                self.fail(("outcomes", name, "range"), f"{list(outcome.range)} is empty", "write [low, high]")
-
-    def _check_wording(self, pack: Pack, action: Action, where: _Where) -> None:
-        for treatment, messages in action.treatments.items():
-            here = (*where, "treatments", treatment)
-            for language in messages:
-                if language not in pack.languages:
-                    known = ", ".join(pack.languages)
-                    self.fail((*here, language), f"unknown language {language!r}", f"the pack's languages: {known}")
-            if pack.languages[0] not in messages:
-                self.fail(here, f"no message in {pack.languages[0]!r}", "the first language is the fallback: add it")
-
-    def _check_moments(self, pack: Pack) -> None:
-        for name, moment in pack.moments.items():
-            where: _Where = ("moments", name)
-            self._known((*where, "fields"), moment.fields, pack.fields, "field")
-            self._known((*where, "actions"), moment.actions, pack.actions, "action")
-            self._known((*where, "reward"), tuple(moment.reward), pack.outcomes, "outcome")
-            if NO_ACTION in moment.actions:
-                self.fail((*where, "actions"), f"{NO_ACTION!r} is always there", "drop it from the list")
-            fields = pack.moment_fields(name)
-            for action_id in moment.action_ids:
-                self._condition(("actions", action_id, "trigger"), pack.action(action_id).trigger, fields, name)
-            for i, rule in enumerate(moment.rules):
-                self._known((*where, "rules", i, "action"), (rule.action,), moment.action_ids, "action")
-                self._condition((*where, "rules", i, "when"), rule.when, fields, name)
-
-    def _check_guardrails(self, pack: Pack) -> None:
-        for name, guardrail in pack.guardrails.items():
-            where: _Where = ("guardrails", name)
-            self._known((*where, "remove"), guardrail.remove, pack.actions, "action")
-            self._known((*where, "moments"), guardrail.moments, pack.moments, "moment")
-            for moment_name, moment in pack.moments.items():
-                if set(guardrail.remove) & set(moment.actions) and moment_name in (guardrail.moments or pack.moments):
-                    self._condition((*where, "when"), guardrail.when, pack.moment_fields(moment_name), moment_name)
-
-    def _known(self, where: _Where, names: tuple[str, ...], known: Any, noun: str) -> None:
-        for i, name in enumerate(names):
-            here = (*where, i) if (*where, i) in self.lines else where
-            if name not in known:
-                self.fail(here, f"unknown {noun} {name!r}", f"known are {', '.join(known)}")
-            if name in names[:i]:
-                self.fail(here, f"{name!r} stands twice", "keep one of them")
-
-    def _condition(self, where: _Where, text: str, fields: Any, moment: str) -> None:
-        try:
-            parse(text, fields)
-        except ConditionError as error:
-            self.fail(where, f"{error.message} (in moment {moment!r})", error.help)
+def _convert(document: Document) -> Pack:
+    """The document as the types of a pack. Raises PackError."""
+    try:
+        return msgspec.convert(document.plain, Pack, strict=True)
+    except msgspec.ValidationError as error:
+        raise _explain(document, str(error)) from None
 
 
-def _scalar(node: yaml.Node) -> Any:
-    loader = yaml.SafeLoader("")
-    value = loader.construct_object(node, deep=True)
-    return value if isinstance(value, str | int | float | bool) or value is None else str(node.value)
+def _explain(document: Document, text: str) -> PackError:
+    """What msgspec found wrong, with its place and the way out."""
+    message, _, path = text.partition(" - at `")
+    where = _locate(document.plain, path, text)
+    unknown = re.search(r"unknown field `(.*)`", message)
+    if unknown:
+        way_out = suggest(unknown[1], _struct_at(where).__struct_fields__)
+        return document.error((*where, unknown[1]), f"unknown key {unknown[1]!r}", way_out)
+    if "missing required" in message:
+        return document.error(where, message, "add it; `nba pack new NAME` writes a commented example")
+    found = where[-1] if path.startswith("key`") else document.value(where)
+    return document.error(where, f"{message}, found {shown(found)}", _way_out(where, message))
 
 
-def _with(plain: Any, where: _Where, value: Any) -> Any:
+def _locate(plain: Any, path: str, text: str) -> Where:
+    """msgspec's path (`$.moments[...].window`) as keys; `[...]` is the first key that alone gives the same error."""
+    where: Where = ()
+    for name, index in re.findall(r"\.([A-Za-z0-9_]+)|\[([0-9]+|\.\.\.)\]", path + "[...]" * path.startswith("key`")):
+        if index != "...":
+            where = (*where, int(index) if index else name)
+            continue
+        container = _at(plain, where)
+        for key in container:
+            alone = _with(plain, where, {key: container[key]})
+            if _error(alone) == text:
+                plain, where = alone, (*where, key)
+                break
+    return where
+
+
+def _error(plain: Any) -> str:
+    try:
+        msgspec.convert(plain, Pack, strict=True)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return ""
+
+
+def _at(plain: Any, where: Where) -> Any:
+    for key in where:
+        plain = plain[key]
+    return plain
+
+
+def _with(plain: Any, where: Where, value: Any) -> Any:
     """A copy of the document with the value at `where` replaced."""
     if not where:
         return value
-    copy = dict(plain) if isinstance(plain, dict) else list(plain)
+    copy = plain.copy()
     copy[where[0]] = _with(plain[where[0]], where[1:], value)
     return copy
+
+
+def _struct_at(where: Where) -> type[Struct]:
+    if "rules" in where:
+        return Rule
+    return _SECTIONS[str(where[0])] if where else Pack
+
+
+def _way_out(where: Where, message: str) -> str:
+    key = next((part for part in reversed(where) if isinstance(part, str)), "")
+    if key in ("window", "max_age"):
+        return "write a number and its unit: 90s, 15m, 24h, 7d"
+    if "matching regex" in message:
+        return "a name has lower-case letters, digits and underscores, and begins with a letter"
+    if "enum value" in message:
+        choices = typing.get_args(typing.get_type_hints(_struct_at(where))[key])
+        return f"write one of {', '.join(choices)}"
+    wanted = re.search(r"Expected `(\w+)`", message)
+    return _WANTED.get(wanted[1] if wanted else "", "`nba pack new NAME` writes a commented example")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TypeAlias
 
@@ -9,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from nba.decision import Decision
+from nba.errors import LogError
 
 VERSION = 1  # of the record's layout
 
@@ -73,10 +75,23 @@ _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
 def encode_record(record: Record) -> bytes:
-    """The record as JSON; floats keep every bit."""
+    """The record as JSON; floats keep every bit.
+
+    Raises LogError for a number that JSON cannot hold: it would be written as null and never be read again.
+    """
+    numbers = [record.value] if isinstance(record, RewardRecord) else []
+    if isinstance(record, DecisionRecord):
+        numbers = [*record.decision.request.age_s.values(), *record.decision.distribution]
+    if not all(map(math.isfinite, numbers)):
+        raise LogError(
+            f"a number of {record.decision_id!r} is not finite", help="check outcome values and feature ages on entry"
+        )
     return _encoder.encode(record)
 
 
 def decode_record(payload: bytes | memoryview) -> Record:
-    """The record in these bytes. Raises msgspec.ValidationError or msgspec.DecodeError."""
-    return _decoder.decode(payload)
+    """The record in these bytes. Raises msgspec.DecodeError (of which msgspec.ValidationError is one)."""
+    try:
+        return _decoder.decode(payload)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None

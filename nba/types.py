@@ -6,7 +6,7 @@ n rounds, k actions, d context columns, f fields.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -29,7 +29,11 @@ class Policy(Protocol):
     """A conditional distribution over the eligible actions: pi(a | x). Nothing else is asked of it."""
 
     def distribution(self, contexts: Contexts, mask: ActionMask) -> Distribution:
-        """Probabilities (n, k): rows sum to 1, zero where the mask is False."""
+        """Probabilities (n, k): rows sum to 1, zero where the mask is False.
+
+        A row depends on its own context and mask alone, to the last bit: a decision made in a batch is replayed
+        alone (law 4). A matrix product breaks this, see `nba.policies.linear`.
+        """
         ...
 
 
@@ -41,8 +45,3 @@ class Context(Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     values: dict[str, Value]
     observed_at: datetime
-
-
-def as_struct_dict(struct: Struct) -> dict[str, Any]:
-    """The fields of a msgspec struct by name, not recursive."""
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}

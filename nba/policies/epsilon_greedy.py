@@ -25,7 +25,8 @@ class EpsilonGreedy:
         values = np.where(mask, self.model.values(contexts), -np.inf)
         best = (values == values.max(axis=1, keepdims=True)) & mask
         greedy = best / best.sum(axis=1, keepdims=True)
-        return (1.0 - self.epsilon) * greedy + self.epsilon * mask / mask.sum(axis=1, keepdims=True)
+        mixed: Distribution = (1.0 - self.epsilon) * greedy + self.epsilon * mask / mask.sum(axis=1, keepdims=True)
+        return mixed
 
     @classmethod
     def fit(cls, plan: MomentPlan, rounds: LoggedRounds, previous: Self | None = None, *, epsilon: float = 0.1) -> Self:

@@ -8,27 +8,25 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nba.encoder import joint_features
+from nba.errors import ShapeError
 from nba.rounds import LoggedRounds
 from nba.types import ActionValues, Contexts
-
-CHUNK = 4_096  # rounds whose joint features are held at once
 
 
 @dataclass(frozen=True, slots=True)
 class LinearModel:
-    """Ridge regression of the reward on joint features phi(x, a) = z(a) (x) x.
+    """Ridge regression of the reward on the joint features phi(x, a) = z(a) (x) x of `nba.encoder`.
 
-        (ridge I + sum phi phi') theta = sum phi r,      value(x, a) = theta' phi(x, a)
+        (ridge I + sum phi phi') theta = sum phi r,      value(x, a) = theta' phi(x, a) = weights[a]' x
 
-    Updating is adding to the two sums, so learning in parts equals learning at once. Shared columns of z make
-    it a hybrid of one model for all actions and one for each (Li et al. 2010, https://arxiv.org/abs/1003.0146).
+    phi is built from x alone once a is known, so two sums for each action hold all that the rounds said; updating is
+    adding to them, and learning in parts equals learning at once. What actions share (layer, channel) makes it a
+    hybrid of one model for all and one for each: Li et al. (2010), https://arxiv.org/abs/1003.0146, section 3.2.
     """
 
-    gram: NDArray[np.float64]  # (p, p) sum of phi phi', without the ridge
-    target: NDArray[np.float64]  # (p,) sum of phi r
-    action_features: NDArray[np.float64]  # (k, q)
-    weights: NDArray[np.float64]  # (k, d) value(x, a) = weights[a] @ x
+    gram: NDArray[np.float64]  # (k, d, d) sum of x x' over the rounds of each action, without the ridge
+    target: NDArray[np.float64]  # (k, d) sum of x r
+    weights: NDArray[np.float64]  # (k, d)
     rounds: int
 
     @classmethod
@@ -40,19 +38,48 @@ class LinearModel:
         *,
         ridge: float = 1.0,
     ) -> Self:
-        """The model after these rounds and, where given, all that `previous` has seen."""
-        d, q = rounds.contexts.shape[1], action_features.shape[1]
-        gram = np.zeros((q * d, q * d)) if previous is None else previous.gram.copy()
-        target = np.zeros(q * d) if previous is None else previous.target.copy()
-        for start in range(0, len(rounds), CHUNK):
-            part = slice(start, start + CHUNK)
-            phi = joint_features(rounds.contexts[part], action_features[rounds.actions[part]])
-            gram += phi.T @ phi
-            target += phi.T @ rounds.rewards[part]
-        theta = np.linalg.solve(gram + ridge * np.eye(q * d), target)
-        weights = action_features @ theta.reshape(q, d)
-        return cls(gram, target, action_features, weights, len(rounds) + (previous.rounds if previous else 0))
+        """The model after these rounds and, where given, all that `previous` has seen.
+
+        `action_features` is (k, q), its last k columns the identity. Raises ShapeError if `previous` has other shapes.
+        """
+        k, d = len(action_features), rounds.contexts.shape[1]
+        if previous is not None and previous.target.shape != (k, d):
+            raise ShapeError(
+                f"previous model is for {previous.target.shape} actions and columns, not {(k, d)}",
+                help="the pack has changed: learn anew, without `previous`",
+            )
+        gram = np.zeros((k, d, d)) if previous is None else previous.gram.copy()
+        target = np.zeros((k, d)) if previous is None else previous.target.copy()
+        for action in np.unique(rounds.actions):
+            taken = rounds.actions == action
+            x = rounds.contexts[taken].astype(np.float64)
+            gram[action] += x.T @ x
+            target[action] += x.T @ rounds.rewards[taken]
+        weights = _solve(gram, target, action_features[:, :-k], ridge)
+        return cls(gram, target, weights, len(rounds) + (previous.rounds if previous else 0))
 
     def values(self, contexts: Contexts) -> ActionValues:
         """Expected reward of each action, (n, k)."""
-        return contexts.astype(np.float64) @ self.weights.T
+        # One dot product a value. A matrix product rounds differently for one row than for many, and a decision that
+        # was made in a batch must come out alone with the same bits.
+        values: ActionValues = np.vecdot(np.ascontiguousarray(contexts, dtype=np.float64)[:, None, :], self.weights)
+        return values
+
+
+def _solve(
+    gram: NDArray[np.float64], target: NDArray[np.float64], shared: NDArray[np.float64], ridge: float
+) -> NDArray[np.float64]:
+    """Weights (k, d) of the ridge regression on joint features, by eliminating each action's own part.
+
+    With G, t the sums of an action, s its shared features (k, q - k) and B the shared part of theta, its own part is
+    (G + ridge I)^-1 (t - G B s). Put into the equations of B, only a small system is left: k may be thousands.
+    """
+    (k, d), s = target.shape, shared.shape[1]
+    ridged = gram + ridge * np.eye(d)
+    damped = ridge * np.linalg.inv(ridged)
+    left = np.einsum("as,at,aij->sitj", shared, shared, damped @ gram, optimize=True).reshape(s * d, s * d)
+    right = np.einsum("as,aij,aj->si", shared, damped, target, optimize=True).reshape(s * d)
+    common = shared @ np.linalg.solve(left + ridge * np.eye(s * d), right).reshape(s, d)
+    rest = target - np.einsum("aij,aj->ai", gram, common)
+    own: NDArray[np.float64] = np.linalg.solve(ridged, rest.reshape(k, d, 1))[:, :, 0]
+    return common + own

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-
 from nba.moment_plan import MomentPlan
 from nba.rounds import LoggedRounds
 from nba.types import ActionMask, Contexts, Distribution
@@ -18,7 +16,8 @@ class Uniform:
 
     def distribution(self, contexts: Contexts, mask: ActionMask) -> Distribution:
         """Probabilities (n, k)."""
-        return mask / mask.sum(axis=1, keepdims=True, dtype=np.float64)
+        even: Distribution = mask / mask.sum(axis=1, keepdims=True)
+        return even
 
     @classmethod
     def fit(cls, plan: MomentPlan, rounds: LoggedRounds, previous: object = None) -> Self:

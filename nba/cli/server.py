@@ -1,0 +1,229 @@
+"""`nba up`, `serve`, `simulate`: starting the server, and playing customers against it."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nba.cli.output import AsJson, PackName, err, out, print_json, progress, table
+from nba.home import Home
+
+if TYPE_CHECKING:
+    from nba.pack import Pack
+    from serving.settings import Settings
+
+Packs = Annotated[list[str], typer.Option("--pack", "-p", help="A built-in pack's name, or a YAML file; repeatable.")]
+Port = Annotated[int, typer.Option(min=1, max=65_535, help="Of the server, on 127.0.0.1.")]
+
+
+def up(
+    pack: Packs = ["support"],  # noqa: B006  # typer copies it
+    port: Port = 8000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65_535, help="Of the MLflow UI, on 127.0.0.1.")] = 5000,
+    replicas: Annotated[int, typer.Option(min=1, max=64)] = 1,
+) -> None:
+    """Prepare everything and start everything: features, a first policy, the server, the MLflow UI.
+
+    Runs until Ctrl-C, which stops all it started. The second start finds what the first prepared.
+    """
+    from features.redis_server import RedisServer
+
+    started = time.monotonic()
+    home = Home.from_environment()
+    with _interruptible(), ExitStack() as running:
+        packs = _load(pack)
+        with err.status("starting Redis"):
+            redis = running.enter_context(RedisServer.start(home))
+        _say("redis", redis.url.rpartition("@")[2])
+        for each in packs:
+            _prepare(home, each, redis.url)
+        from training.ui import TrackingUi
+
+        ui = TrackingUi.start(home, port=mlflow_port)
+        running.callback(ui.stop)
+        url = _start_server(_settings(home, pack, redis.url, port, replicas), running)
+        _say("server", f"{url}  (API at {url}/docs)")
+        _say("mlflow", f"{ui.url}  (its own log: {home.mlflow / 'ui.log'})")
+        _say("files", str(home.path))
+        _first_decision(url, packs[0])
+        out.print(f"\nready after {time.monotonic() - started:.0f} s; Ctrl-C stops everything")
+        threading.Event().wait()
+
+
+def serve(
+    pack: Packs = ["support"],  # noqa: B006  # typer copies it
+    port: Port = 8000,
+    replicas: Annotated[int, typer.Option(min=1, max=64)] = 1,
+) -> None:
+    """Start only the server, and the private Redis where NBA_REDIS_URL names none; a champion must exist."""
+    from features.redis_server import RedisServer
+
+    home = Home.from_environment()
+    with _interruptible(), ExitStack() as running:
+        _load(pack)
+        redis = running.enter_context(RedisServer.start(home))
+        url = _start_server(_settings(home, pack, redis.url, port, replicas), running)
+        _say("server", url)
+        threading.Event().wait()
+
+
+def simulate(
+    url: Annotated[str, typer.Option(help="Of a running server.")] = "http://127.0.0.1:8000",
+    rounds: Annotated[int, typer.Option(min=1, max=1_000_000)] = 2_000,
+    pack_name: PackName = "support",
+    batch: Annotated[int, typer.Option(min=1, max=1_000, help="Decisions a call.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Calls under way at once.")] = 16,
+    seed: Annotated[int | None, typer.Option(help="Of the situations. Default: another each time.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play simulated customers against a running server, send outcomes, and report what the decisions were worth."""
+    from envs.drive import drive
+    from nba.pack_file import load_pack
+
+    pack, chosen = load_pack(pack_name), seed if seed is not None else time.time_ns() % 2**32
+    with progress("playing customers", rounds) as done:
+        report = asyncio.run(
+            drive(
+                url,
+                pack,
+                run=f"sim-{chosen}",
+                rounds=rounds,
+                seed=chosen,
+                batch=batch,
+                concurrency=concurrency,
+                on_progress=lambda n, _total: done(n),
+            )
+        )
+    if as_json:
+        print_json(report.as_dict())
+        return
+    _show_drive(report)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands of this module."""
+    for command in (up, serve, simulate):
+        app.command()(command)
+
+
+def _load(names: list[str]) -> list[Pack]:
+    from nba.pack_file import load_pack
+
+    return [load_pack(name) for name in names]
+
+
+def _prepare(home: Home, pack: Pack, redis_url: str) -> None:
+    """Features applied and seeded, and a champion: only what is not there yet."""
+    from features.plan import current_plan, ensure_plan
+    from nba.cli.prepare import CUSTOMERS, ensure_champion, has_features, seed_customers
+
+    if has_features(pack) and current_plan(home, pack) is None:
+        with err.status("applying features (Feast takes ten seconds to import)"):
+            from features.store import apply
+
+            apply(home, [pack], redis_url)
+        with progress("seeding customers", CUSTOMERS) as done:
+            seed_customers(home, pack, redis_url, CUSTOMERS, done)
+        with err.status("compiling and checking the read plan"):
+            ensure_plan(home, pack, redis_url)
+        _say("features", f"{CUSTOMERS:,} simulated customers for pack {pack.pack}")
+    with progress(f"a first policy for {pack.pack}", None) as done:
+        champion, is_new = ensure_champion(home, pack, getpass.getuser(), on_step=lambda n, _total: done(n))
+    origin = "learned just now" if is_new and champion.kind != "uniform" else "new" if is_new else "found"
+    _say("champion", f"{pack.pack} version {champion.version}, {champion.kind}, {origin}")
+
+
+def _settings(home: Home, packs: list[str], redis_url: str, port: int, replicas: int) -> Settings:
+    from nba.pack_file import built_in_packs
+    from serving.settings import Settings
+
+    known = built_in_packs()
+    sources = [name if name in known else str(Path(name).resolve()) for name in packs]
+    asked = {"home": str(home.path), "packs": sources, "redis_url": redis_url, "port": port, "replicas": replicas}
+    return Settings.from_environment(asked)
+
+
+def _start_server(settings: Settings, running: ExitStack) -> str:
+    from serving.launch import start
+
+    with err.status("starting Ray Serve"):
+        server = start(settings)
+    running.callback(server.stop)
+    return server.url
+
+
+def _first_decision(url: str, pack: Pack) -> None:
+    """Asks the new server once, and shows how to ask it again."""
+    import httpx
+
+    moment = next(iter(pack.moments))
+    body = {
+        "decision_id": f"first-{os.urandom(4).hex()}",
+        "subject_id": "sim-000007",
+        "pack": pack.pack,
+        "moment": moment,
+    }
+    answer = httpx.post(f"{url}/v1/decide", json=body, timeout=10.0)
+    answer.raise_for_status()
+    out.print_json(answer.text)
+    out.print(
+        f"the same again:\n  curl -s {url}/v1/decide -H 'content-type: application/json' -d '{json.dumps(body)}'",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C or a termination ends the block by way of its own clean-up; a second one does not cut that short."""
+    stopping = False
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        if not stopping:
+            stopping = True
+            out.print("stopping")
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        out.print("stopped")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(what: str, text: str) -> None:
+    out.print(f"[bold]{what:>9}[/]  {text}", soft_wrap=True, highlight=False)
+
+
+def _show_drive(report: Any) -> None:
+    rows = [
+        [name, *(f"{getattr(values, k):.4f}" for k in ("served", "uniform", "rules", "oracle"))]
+        for name, values in (*report.moments.items(), ("all", report.values))
+    ]
+    table("expected reward a round on the customers played", ["moment", "served", "uniform", "rules", "oracle"], rows)
+    out.print(
+        f"{report.decided:,} of {report.rounds:,} rounds decided in {report.seconds:.1f} s"
+        f" ({report.decisions_per_s:,.0f}/s with their outcomes); a call p50 {report.latency_p50_ms:.1f} ms,"
+        f" p99 {report.latency_p99_ms:.1f} ms\n"
+        f"realised reward {report.reward_mean:+.4f} [{report.reward_low:+.4f}, {report.reward_high:+.4f}] a round;"
+        f" no_action {report.no_action_share:.0%}; versions {report.policies}"
+    )
+    for what, counts in (("errors", report.errors), ("retried", report.retried), ("degraded", report.degraded)):
+        if counts:
+            out.print(f"{what}: {counts}")

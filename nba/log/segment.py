@@ -1,0 +1,195 @@
+"""Segment files and the frames in them.
+
+A frame is `magic 4 | kind 1 | length 4, little-endian | CRC32 4, of kind, length and payload | payload`.
+The magic starts with a byte that JSON in UTF-8 cannot hold, so that after damage the next magic is the next frame.
+A segment is named `{host}-{pid}-{boot}-{n}.seg`, created by one writer and never opened for writing again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import socket
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+MAGIC = b"\xffNB\x01"
+SUFFIX = ".seg"
+MAX_PAYLOAD = 4 << 20  # bytes; what a length field may say before it counts as damage
+CHUNK = 4 << 20  # bytes read at once
+
+# Kinds 5 and 6 are kept for tombstones and corrections.
+KINDS: dict[str, int] = {"decision": 1, "activation": 2, "reward": 3, "override": 4}
+
+_HEADER = struct.Struct("<4sBII")
+_SUMMED = struct.Struct("<BI")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One whole frame."""
+
+    position: int  # of its first byte in the segment
+    kind: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A stretch of bytes that holds no whole frame; `tail` where nothing whole comes after it."""
+
+    position: int
+    length: int  # bytes
+    tail: bool
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    """The frame of a payload."""
+    checksum = zlib.crc32(payload, zlib.crc32(_SUMMED.pack(kind, len(payload))))
+    return _HEADER.pack(MAGIC, kind, len(payload), checksum) + payload
+
+
+def scan(file: BinaryIO) -> Iterator[Frame | Damage]:
+    """The frames of a segment in order, damage between them reported and passed; under 10 MB of memory."""
+    buffer, base, at, ended = b"", 0, 0, False  # base: position of buffer[0]
+    damage: int | None = None  # where the present damage began
+    while True:
+        if not ended and len(buffer) - at < _HEADER.size + MAX_PAYLOAD:
+            chunk = file.read(CHUNK)
+            ended = not chunk
+            buffer, base, at = buffer[at:] + chunk, base + at, 0
+            continue
+        if at == len(buffer):
+            break
+        found = _frame_at(buffer, at, base)
+        if found is None:
+            damage = base + at if damage is None else damage
+            following = buffer.find(MAGIC, at + 1)
+            # A magic may be cut by the end of the buffer: keep its possible beginning.
+            at = following if following >= 0 else len(buffer) if ended else max(at + 1, len(buffer) - len(MAGIC) + 1)
+            continue
+        if damage is not None:
+            yield Damage(damage, found.position - damage, tail=False)
+            damage = None
+        yield found
+        at += _HEADER.size + len(found.payload)
+    if damage is not None:
+        yield Damage(damage, base + at - damage, tail=True)
+
+
+def _frame_at(buffer: bytes, at: int, base: int) -> Frame | None:
+    """The frame that starts here, None where none does or where the buffer ends before it."""
+    if len(buffer) - at < _HEADER.size:
+        return None
+    magic, kind, length, checksum = _HEADER.unpack_from(buffer, at)
+    start = at + _HEADER.size
+    if magic != MAGIC or length > MAX_PAYLOAD or len(buffer) - start < length:
+        return None
+    payload = buffer[start : start + length]
+    if zlib.crc32(payload, zlib.crc32(_SUMMED.pack(kind, length))) != checksum:
+        return None
+    return Frame(base + at, kind, payload)
+
+
+@dataclass(slots=True)
+class OpenSegment:
+    """A segment that this process writes: created, locked, and its name synced."""
+
+    path: Path
+    number: int
+    length: int  # bytes that are synced
+    _descriptor: int
+
+    @classmethod
+    def create(cls, folder: Path, first: int = 0) -> OpenSegment:
+        """A new segment numbered `first`, or the next free. Raises OSError where the disk does not allow it."""
+        stem = f"{_host()}-{os.getpid()}-{_boot()}"
+        number = first
+        while True:
+            path = folder / f"{stem}-{number:06d}{SUFFIX}"
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                break
+            except FileExistsError:
+                number += 1
+        segment = cls(path, number, 0, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits only for a reader that is just asking who owns it
+            sync_folder(folder)
+        except OSError:
+            segment.seal()
+            raise
+        return segment
+
+    def commit(self, data: bytes) -> None:
+        """Appends and syncs. Raises OSError, and then the segment must be sealed: what a failed sync did is unknown."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        os.fdatasync(self._descriptor)
+        self.length += len(data)
+
+    def reserve(self, size: int) -> None:
+        """Sees whether the disk takes `size` more bytes, without keeping them. Raises OSError."""
+        os.posix_fallocate(self._descriptor, self.length, size)
+        os.ftruncate(self._descriptor, self.length)
+
+    def close(self) -> None:
+        """Lets go of it; all that was committed is synced already."""
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+
+    def seal(self) -> None:
+        """Cuts what was not synced, as far as the disk still obeys, and lets go; an empty one goes altogether."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, self.length)
+            if not self.length:
+                self.path.unlink()
+        self.close()
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, for their owner only, each name synced. Raises OSError."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def owned(file: BinaryIO) -> bool:
+    """Whether a writer has this segment open."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
+
+
+def segments(folder: Path) -> list[Path]:
+    """The segments of a log in the order they are read; none where the folder is not there."""
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:64] or "host"
+
+
+def _boot() -> str:
+    """Which boot of this machine, so that a process id used again after one is told apart."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]

@@ -1,0 +1,117 @@
+"""Proves a log: framing, one decision an id, and every propensity the number that was sampled with (laws 1, 5, 7)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from nba.decide import DRAW_BITS
+from nba.decision import Decision
+from nba.log.reader import MAX_PROBLEMS, Count, LogReport, OnRecord, read_records
+from nba.records import DecisionRecord, Record, encode_record
+from nba.types import NO_ACTION
+
+
+@dataclass(slots=True)
+class Verification:
+    """What a verification found."""
+
+    log: LogReport
+    decisions: int = 0  # distinct ids
+    repeated: int = 0  # decision records beyond the first of their id and epoch: an append that was tried again
+    superseded: int = 0  # decision records of a lower epoch than their id's canonical one
+    contradicted: int = 0  # ids with two unlike records of one epoch
+    wrong: int = 0  # decision records that are wrong in themselves
+    problems: list[str] = field(default_factory=list)  # the first 100, framing's first
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong. A torn tail is no fault: it is what a killed writer leaves, never acknowledged."""
+        return not (self.log.bad_frames or self.log.unknown or self.contradicted or self.wrong)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, flat, for a table or JSON."""
+        log = {name: getattr(self.log, name) for name in LogReport.__slots__ if name != "problems"}
+        own = {name: getattr(self, name) for name in Verification.__slots__ if name != "log"}
+        return {**log, **own}
+
+    def note(self, what: str) -> None:
+        """Keeps a problem, if there are not too many yet."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(what)
+
+
+def verify(folder: Path, *, on_record: OnRecord | None = None) -> Verification:
+    """Reads the whole log and checks it; `on_record` is told how many records are done. Raises LogError."""
+    report = LogReport()
+    found = Verification(report)
+    _check_all(Count(on_record)(read_records(folder, report)), found)
+    found.problems = [*report.problems, *found.problems][:MAX_PROBLEMS]
+    return found
+
+
+def _check_all(records: Iterable[Record], found: Verification) -> None:
+    canonical: dict[str, tuple[int, bytes]] = {}  # decision_id -> highest epoch, digest of its first record
+    for record in records:
+        if isinstance(record, DecisionRecord):
+            wrongs = check_decision(record.decision)
+            found.wrong += bool(wrongs)
+            for wrong in wrongs:
+                found.note(f"decision {record.decision_id}: {wrong}")
+            _check_canonical(record, canonical, found)
+    found.decisions = len(canonical)
+
+
+def _check_canonical(record: DecisionRecord, canonical: dict[str, tuple[int, bytes]], found: Verification) -> None:
+    digest = hashlib.blake2b(encode_record(record), digest_size=16).digest()
+    epoch, known = canonical.setdefault(record.decision_id, (-1, b""))
+    if record.epoch > epoch:
+        canonical[record.decision_id] = record.epoch, digest
+        found.superseded += epoch >= 0
+    elif record.epoch < epoch:
+        found.superseded += 1
+    elif digest == known:
+        found.repeated += 1
+    elif record.epoch == 0:  # two replicas that both could not claim: never learned from
+        found.superseded += 1
+    else:
+        found.contradicted += 1
+        found.note(f"decision {record.decision_id}: two unlike records in epoch {epoch}")
+
+
+def check_decision(decision: Decision) -> list[str]:
+    """What is wrong with one decision in itself; empty when nothing is."""
+    return list(_wrongs(decision))
+
+
+def _wrongs(decision: Decision) -> Iterator[str]:
+    candidates, distribution = decision.candidates, decision.distribution
+    whole = 1 << DRAW_BITS
+    if len(distribution) != len(candidates) or len(set(candidates)) != len(candidates):
+        yield f"{len(distribution)} probabilities for {len(candidates)} candidates"
+        return
+    if decision.action_id not in candidates:
+        yield f"action {decision.action_id!r} is no candidate"
+        return
+    counts = [p * whole for p in distribution]
+    if any(p < 0.0 or not count.is_integer() for p, count in zip(distribution, counts, strict=True)):
+        yield "a probability is negative or no multiple of 2**-53"
+        return
+    bounds = list(accumulate(int(count) for count in counts))
+    if bounds[-1] != whole:
+        yield f"probabilities sum to {bounds[-1]}/2**53, not to 1"
+    column = candidates.index(decision.action_id)
+    if decision.propensity != distribution[column]:
+        yield f"propensity {decision.propensity!r} is not the action's probability {distribution[column]!r}"
+    if not (bounds[column - 1] if column else 0) <= decision.draw < bounds[column]:
+        yield f"draw {decision.draw} does not fall on {decision.action_id!r}"
+    if any(distribution[candidates.index(a)] for a in decision.removed if a in candidates):
+        yield "a removed action has a probability"
+    if NO_ACTION in decision.removed or candidates[0] != NO_ACTION:
+        yield f"{NO_ACTION!r} is not eligible"
+    if decision.learnable and decision.mode != "online":
+        yield f"learnable in mode {decision.mode!r}"

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nba.encoder import joint_features
+from nba.errors import ShapeError
+from nba.moment_plan import MomentPlan
+from nba.policies.linear import LinearModel
+from nba.rounds import LoggedRounds
+
+
+def rounds_of(contexts: list[list[float]], actions: list[int], rewards: list[float], k: int = 2) -> LoggedRounds:
+    n = len(contexts)
+    return LoggedRounds(
+        contexts=np.array(contexts, dtype=np.float32).reshape(n, -1),
+        mask=np.ones((n, k), dtype=np.bool_),
+        actions=np.array(actions, dtype=np.int64),
+        propensities=np.full(n, 1.0 / k),
+        rewards=np.array(rewards, dtype=np.float64),
+        subjects=np.arange(n, dtype=np.uint64),
+    )
+
+
+def test_one_action_by_hand() -> None:
+    """Features z = (own,) and no shared ones. x = 1, r = 3 and x = 1, r = 1: (2 + 1) w = 4, so w = 4/3."""
+    model = LinearModel.fit(rounds_of([[1.0], [1.0]], [0, 0], [3.0, 1.0], k=1), np.eye(1))
+    assert model.weights.tolist() == [[pytest.approx(4 / 3)]]
+    assert model.values(np.array([[2.0]], dtype=np.float32)).tolist() == [[pytest.approx(8 / 3)]]
+
+
+def test_what_is_shared_warms_an_action_that_was_never_taken() -> None:
+    """z = (1, own): one round of action 0 with x = 1, r = 1. theta solves [[2, 1], [1, 2]] (b, w) = (1, 1):
+
+    b = w = 1/3, so action 0 is worth 2/3 and action 1, never tried, 1/3.
+    """
+    features = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+    model = LinearModel.fit(rounds_of([[1.0]], [0], [1.0]), features)
+    assert model.weights.ravel() == pytest.approx([2 / 3, 1 / 3])
+
+
+def test_no_rounds_know_nothing(support_plans: dict[str, MomentPlan], make_rounds: Callable[..., LoggedRounds]) -> None:
+    plan = support_plans["tone_tuner"]
+    model = LinearModel.fit(make_rounds(plan, 0), plan.action_features)
+    assert not model.weights.any()
+    assert model.rounds == 0
+
+
+SIZES = st.tuples(st.integers(1, 60), st.integers(1, 6), st.integers(1, 5), st.integers(0, 4))
+
+
+@given(sizes=SIZES, seed=st.integers(0, 10**6))
+def test_weights_are_those_of_a_ridge_regression_on_joint_features(sizes: tuple[int, ...], seed: int) -> None:
+    """The same by brute force: solve (I + phi' phi) theta = phi' r with all q * d columns at once."""
+    (n, k, d, shared), rng = sizes, np.random.default_rng(seed)
+    features = np.hstack([rng.integers(0, 2, (k, shared)).astype(np.float64), np.eye(k)])
+    contexts = rng.normal(size=(n, d)).tolist()
+    rounds = rounds_of(contexts, rng.integers(0, k, n).tolist(), rng.normal(size=n).tolist(), k)
+    phi = joint_features(rounds.contexts, features[rounds.actions])
+    theta = np.linalg.solve(phi.T @ phi + np.eye(phi.shape[1]), phi.T @ rounds.rewards)
+    model = LinearModel.fit(rounds, features)
+    np.testing.assert_allclose(model.weights, features @ theta.reshape(-1, d), atol=1e-9)
+
+
+def test_a_larger_ridge_trusts_the_rounds_less() -> None:
+    """x = 1, r = 1, ridge 3: w = 1 / (1 + 3)."""
+    assert LinearModel.fit(rounds_of([[1.0]], [0], [1.0], k=1), np.eye(1), ridge=3.0).weights[0, 0] == 0.25
+
+
+def test_learning_in_parts_equals_learning_at_once(
+    support_plans: dict[str, MomentPlan], make_rounds: Callable[..., LoggedRounds]
+) -> None:
+    plan = support_plans["tone_tuner"]
+    rounds = make_rounds(plan, 700)
+    at_once = LinearModel.fit(rounds, plan.action_features)
+    in_parts: LinearModel | None = None
+    for start in range(0, 700, 130):
+        part = rounds.take(np.arange(start, min(start + 130, 700)))
+        in_parts = LinearModel.fit(part, plan.action_features, in_parts)
+    assert in_parts is not None
+    assert in_parts.rounds == at_once.rounds == 700
+    np.testing.assert_allclose(in_parts.gram, at_once.gram, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(in_parts.weights, at_once.weights, rtol=1e-9, atol=1e-12)
+
+
+def test_learning_more_does_not_change_what_was_learned_from(
+    support_plans: dict[str, MomentPlan], make_rounds: Callable[..., LoggedRounds]
+) -> None:
+    plan = support_plans["tone_tuner"]
+    first = LinearModel.fit(make_rounds(plan, 50), plan.action_features)
+    kept = first.gram.copy(), first.target.copy(), first.weights.copy()
+    LinearModel.fit(make_rounds(plan, 50, seed=1), plan.action_features, first)
+    assert all(np.array_equal(a, b) for a, b in zip(kept, (first.gram, first.target, first.weights), strict=True))
+
+
+def test_a_model_for_other_actions_is_no_previous_one(
+    support_plans: dict[str, MomentPlan], make_rounds: Callable[..., LoggedRounds]
+) -> None:
+    tone, path = support_plans["tone_tuner"], support_plans["personalized_path"]
+    previous = LinearModel.fit(make_rounds(tone, 10), tone.action_features)
+    with pytest.raises(ShapeError, match=r"\(7, 30\) actions and columns, not \(6, 32\)"):
+        LinearModel.fit(make_rounds(path, 10), path.action_features, previous)
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(300, 30, 7), (64, 128, 50), (9, 64, 1000), (40, 1, 2), (33, 5, 1)])
+def test_values_of_a_row_alone_are_those_among_others_to_the_bit(n: int, d: int, k: int) -> None:
+    """A matrix product fails this: most of its values differ in the last bit between one row and many."""
+    rng = np.random.default_rng(0)
+    model = LinearModel(np.zeros((k, d, d)), np.zeros((k, d)), rng.normal(size=(k, d)), 1)
+    contexts = rng.normal(size=(n, d)).astype(np.float32)
+    together = model.values(contexts)
+    alone = np.concatenate([model.values(contexts[i : i + 1]) for i in range(n)])
+    turned = model.values(np.asfortranarray(contexts))
+    assert together.tobytes() == alone.tobytes() == np.ascontiguousarray(turned).tobytes()
+    np.testing.assert_allclose(together, contexts.astype(np.float64) @ model.weights.T, rtol=0, atol=1e-9)
