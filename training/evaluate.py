@@ -1,0 +1,161 @@
+"""What a challenger would earn: off-policy on rounds it never saw, and in truth where customers are simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from numpy.random import Generator
+
+from nba import ope
+from nba.decision import PolicyRef
+from nba.errors import EmptyLogError
+from nba.ope import Estimate, Terms
+from nba.rounds import LoggedRounds
+from nba.snapshot import Snapshot
+from training.truth import SimulatedMoment, Yardsticks
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """What some logged rounds say of the challenger and, in pairs, of the champion. Reward units a round."""
+
+    logged: float  # what the policies that logged them earned
+    ips: Estimate
+    snips: Estimate
+    direct_method: Estimate
+    doubly_robust: Estimate
+    mean_weight: Estimate  # 1 where the log is sound
+    champion: Estimate | None  # doubly robust; None where there is no champion
+    champion_weight: Estimate | None
+    lift: Estimate | None  # doubly robust, challenger minus champion
+
+    @property
+    def rounds(self) -> int:
+        """Rounds these estimates are made of."""
+        return self.doubly_robust.n
+
+    @property
+    def effective_n(self) -> float:
+        """Rounds of its own that would tell as much, of challenger and champion the lesser."""
+        return self.doubly_robust.effective_n if self.lift is None else self.lift.effective_n
+
+
+@dataclass(frozen=True, slots=True)
+class TrueValue:
+    """Exact expected rewards a round of one simulated moment."""
+
+    challenger: float
+    champion: float | None
+    yardsticks: Yardsticks
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything known about a challenger before it serves."""
+
+    challenger: PolicyRef
+    champion: PolicyRef | None
+    overall: Estimates  # every round of the log alike, whichever moment
+    moments: Mapping[str, Estimates]  # those that have rounds
+    truth: Mapping[str, TrueValue]  # those that are simulated
+
+    def metrics(self) -> dict[str, float]:
+        """Every figure by name, bounds as figures of their own: `lift`, `lift_low`, `lift_high`, `lift/tone_tuner`."""
+        told = _figures(self.overall, "")
+        for moment, estimates in self.moments.items():
+            told |= _figures(estimates, f"/{moment}")
+        for moment, true in self.truth.items():
+            told[f"true_value/{moment}"] = true.challenger
+            told[f"true_oracle/{moment}"] = true.yardsticks.oracle
+            if true.champion is not None:
+                told[f"true_champion/{moment}"] = true.champion
+        return told
+
+
+def evaluate(
+    challenger: Snapshot,
+    champion: Snapshot | None,
+    rounds: Mapping[str, LoggedRounds],
+    *,
+    rng: Generator,
+    simulated: Mapping[str, SimulatedMoment] | None = None,
+) -> Evaluation:
+    """Estimates by moment and over all, with lift over the champion, and the truth of simulated moments.
+
+    The rounds must be of customers that neither policy was learned from. Both snapshots are of one pack.
+    Raises EmptyLogError where there are no rounds.
+    """
+    told = {moment: logged for moment, logged in rounds.items() if len(logged)}
+    if not told:
+        raise EmptyLogError("no rounds to judge by", help="wait until a reward window has closed (nba simulate)")
+    terms = {moment: _terms(challenger, champion, moment, logged) for moment, logged in told.items()}
+    new = Terms.concatenate([pair[0] for pair in terms.values()])
+    old = Terms.concatenate([pair[1] for pair in terms.values() if pair[1] is not None]) if champion else None
+    return Evaluation(
+        challenger=challenger.policy,
+        champion=champion.policy if champion else None,
+        overall=_estimates(new, old, rng),
+        moments={moment: _estimates(*pair, rng) for moment, pair in terms.items()},
+        truth=true_values(challenger, champion, simulated or {}),
+    )
+
+
+def true_values(
+    challenger: Snapshot, champion: Snapshot | None, simulated: Mapping[str, SimulatedMoment]
+) -> dict[str, TrueValue]:
+    """The truth of each simulated moment."""
+    return {
+        moment: TrueValue(
+            challenger=playground.value(challenger.policies[moment]),
+            champion=playground.value(champion.policies[moment]) if champion else None,
+            yardsticks=playground.yardsticks,
+        )
+        for moment, playground in simulated.items()
+    }
+
+
+def _terms(
+    challenger: Snapshot, champion: Snapshot | None, moment: str, rounds: LoggedRounds
+) -> tuple[Terms, Terms | None]:
+    q_hat = ope.cross_fit(rounds, challenger.plans[moment].action_features)
+    target = challenger.policies[moment].distribution(rounds.contexts, rounds.mask)
+    new = Terms.of(rounds, target, q_hat)
+    if champion is None:
+        return new, None
+    return new, Terms.of(rounds, champion.policies[moment].distribution(rounds.contexts, rounds.mask), q_hat)
+
+
+def _estimates(new: Terms, old: Terms | None, rng: Generator) -> Estimates:
+    told = ope.estimates(new, rng=rng)
+    before = ope.estimates(old, rng=rng) if old is not None else {}
+    return Estimates(
+        logged=float(new.rewards.mean()),
+        ips=told["ips"],
+        snips=told["snips"],
+        direct_method=told["direct_method"],
+        doubly_robust=told["doubly_robust"],
+        mean_weight=told["mean_weight"],
+        champion=before.get("doubly_robust"),
+        champion_weight=before.get("mean_weight"),
+        lift=ope.lift(new, old, rng=rng) if old is not None else None,
+    )
+
+
+def _figures(estimates: Estimates, suffix: str) -> dict[str, float]:
+    named = {
+        "ips": estimates.ips,
+        "snips": estimates.snips,
+        "direct_method": estimates.direct_method,
+        "doubly_robust": estimates.doubly_robust,
+        "mean_weight": estimates.mean_weight,
+        "champion": estimates.champion,
+        "lift": estimates.lift,
+    }
+    told = {f"rounds{suffix}": float(estimates.rounds), f"effective_n{suffix}": estimates.effective_n}
+    for name, estimate in named.items():
+        if estimate is not None:
+            told[f"{name}{suffix}"] = estimate.value
+            told[f"{name}_low{suffix}"] = estimate.low
+            told[f"{name}_high{suffix}"] = estimate.high
+    return told

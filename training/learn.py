@@ -1,0 +1,144 @@
+"""Learning a policy for every moment of a pack, from simulated customers or from logged rounds."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from envs.rollout import rollout
+from nba.errors import EmptyLogError, NbaError
+from nba.moment_plan import MomentPlan, plan_pack
+from nba.pack import Pack
+from nba.policies import KINDS
+from nba.policies.linear import LinearModel
+from nba.rounds import LoggedRounds
+from nba.snapshot import Snapshot
+from nba.types import Policy
+from training.truth import SimulatedMoment, no_rounds
+
+Settings = Mapping[str, float]  # keyword arguments of a kind's `fit`
+BATCHES = 10  # between two updates of a policy that learns in the simulator
+GROWTH = 1.6  # each batch over the one before: early updates are worth more
+
+
+class UnknownKindError(NbaError):
+    """There is no policy of this kind."""
+
+    code = "unknown_kind"
+
+
+class SettingError(NbaError):
+    """A kind of policy has no such setting."""
+
+    code = "unknown_setting"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One point of a learning curve."""
+
+    moment: str
+    rounds: int  # learned from so far
+    value: float  # true expected reward a round
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Policies of one kind for every moment of a pack, and how they came about."""
+
+    kind: str
+    policies: Mapping[str, Policy]
+    rounds: Mapping[str, int]  # moment -> rounds learned from, now
+    notes: Mapping[str, str] = field(default_factory=dict)  # moment -> where its policy is from, if not from rounds
+    curve: tuple[Step, ...] = ()
+
+
+def from_simulator(
+    pack: Pack,
+    kind: str,
+    simulated: Mapping[str, SimulatedMoment],
+    *,
+    rounds: int,
+    seed: int,
+    settings: Settings | None = None,
+    on_step: Callable[[int], None] = lambda _: None,
+) -> Learned:
+    """Policies learned by playing: each moment starts without knowledge, plays, learns from what came, plays on.
+
+    `rounds` for each moment, in growing batches; `on_step` is told the rounds played so far over all moments.
+    `settings` go to the kind's `fit` (`scale` of square_cb, `epsilon` of epsilon_greedy). The same seed gives the same
+    policies. Raises UnknownKindError, SettingError, and EmptyLogError where nobody plays the pack.
+    """
+    if not simulated:
+        raise EmptyLogError(
+            f"simulated customers do not play pack {pack.pack!r}",
+            help="start with a policy that needs no rounds (--policy uniform), then learn from the log (--from log)",
+        )
+    untrained = from_rounds(pack, kind, {}, settings=settings)
+    policies, curve = dict(untrained.policies), list[Step]()
+    for i, (moment, playground) in enumerate(simulated.items()):
+        rng, played = np.random.default_rng([seed, i]), 0
+        curve.append(Step(moment, 0, playground.value(policies[moment])))
+        for size in batches(rounds):
+            heard = rollout(policies[moment], playground.env, episodes=size, rng=rng)
+            policies[moment] = _fit(kind, playground.env.plan, heard, _knowing(policies[moment]), settings)
+            played += size
+            curve.append(Step(moment, played, playground.value(policies[moment])))
+            on_step(i * rounds + played)
+    notes = {moment: note for moment, note in untrained.notes.items() if moment not in simulated}
+    return Learned(kind, policies, dict.fromkeys(simulated, rounds), notes, tuple(curve))
+
+
+def from_rounds(
+    pack: Pack,
+    kind: str,
+    rounds: Mapping[str, LoggedRounds],
+    *,
+    previous: Snapshot | None = None,
+    settings: Settings | None = None,
+) -> Learned:
+    """Policies learned from logged rounds, on top of what `previous` knows.
+
+    A moment without rounds decides by what `previous` knows, else starts without knowledge (uniform, or the rules).
+    `previous` must not have been learned from any of these rounds: they would count twice.
+    Raises UnknownKindError, SettingError.
+    """
+    policies, notes = dict[str, Policy](), dict[str, str]()
+    for moment, plan in plan_pack(pack).items():
+        logged = rounds.get(moment, no_rounds(plan.width, len(plan.action_ids)))
+        before = _knowing(previous.policies[moment]) if previous is not None else None
+        policies[moment] = _fit(kind, plan, logged, before, settings)
+        if not len(logged):
+            told = f"kept from version {previous.policy.version}" if previous and before else "nothing learned"
+            notes[moment] = f"no rounds: {told}"
+    return Learned(kind, policies, {m: len(r) for m, r in rounds.items() if len(r)}, notes)
+
+
+def batches(rounds: int) -> list[int]:
+    """Sizes of the batches in which `rounds` are played, growing; they sum to `rounds`, none is empty."""
+    ends = rounds * np.cumsum(GROWTH ** np.arange(BATCHES)) / np.sum(GROWTH ** np.arange(BATCHES))
+    return [int(size) for size in np.diff(np.rint(ends), prepend=0) if size]
+
+
+def _knowing(policy: Policy) -> Policy | None:
+    """The policy where it has a model of values to build on, whichever kind explores by it."""
+    return policy if isinstance(getattr(policy, "model", None), LinearModel) else None
+
+
+def _fit(
+    kind: str, plan: MomentPlan, rounds: LoggedRounds, previous: Policy | None, settings: Settings | None
+) -> Policy:
+    if kind not in KINDS:
+        raise UnknownKindError(f"unknown policy kind {kind!r}", help=f"known are {', '.join(KINDS)}", field="policy")
+    learner: Any = KINDS[kind]
+    known = list(inspect.signature(learner.fit).parameters)[3:]
+    wrong = next((name for name in settings or {} if name not in known), None)
+    if wrong is not None:
+        told = f"it has {', '.join(known)}" if known else "it has none"
+        raise SettingError(f"{kind} has no setting {wrong!r}", help=told, field="set")
+    fitted: Policy = learner.fit(plan, rounds, previous, **(settings or {}))
+    return fitted
