@@ -1,0 +1,164 @@
+"""What Redis does for the claims, each atomically, as Lua scripts.
+
+Keys, all below one prefix: `epoch` holds "epoch:run_id" of the server that was trusted last; `rebuild` is the lock of
+who refills; `d:ID` is one claim, a hash of fingerprint, epoch, committed (0 or 1) and record (JSON); `r:ID` are the
+rewards of one decision, a hash of `k:KEY` (committed, then what was said) and `o:OUTCOME` (the key that said it).
+
+Scripts that answer the server begin by comparing the epoch key with what the caller trusts, so that an emptied,
+older or rebuilt store is noticed in the same breath; they answer {0, what the key holds} where it differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+_TRUSTED = """
+local current = redis.call('GET', KEYS[1])
+if current ~= ARGV[1] then return {0, current} end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script and the name Redis knows it by."""
+
+    text: bytes = field(repr=False)
+    sha: bytes
+
+    @classmethod
+    def of(cls, text: str) -> Script:
+        """The script of this text."""
+        encoded = text.encode()
+        return cls(encoded, hashlib.sha1(encoded).hexdigest().encode())  # noqa: S324 - the name Redis gives it
+
+
+# keys: epoch, a claim each; arguments: trusted, ttl in ms, epoch, then fingerprint and record each.
+# -> {1, then for each 1 where new, else {1 where of the same fingerprint, committed, record}}
+CLAIM = Script.of(
+    _TRUSTED
+    + """
+local answers = {1}
+for i = 2, #KEYS do
+  local fingerprint, record = ARGV[2 * i], ARGV[2 * i + 1]
+  local known = redis.call('HMGET', KEYS[i], 'fingerprint', 'committed', 'record')
+  if known[1] then
+    answers[i] = {known[1] == fingerprint and 1 or 0, known[2], known[3]}
+  else
+    redis.call('HSET', KEYS[i], 'fingerprint', fingerprint, 'epoch', ARGV[3], 'committed', '0', 'record', record)
+    redis.call('PEXPIRE', KEYS[i], ARGV[2])
+    answers[i] = 1
+  end
+end
+return answers
+"""
+)
+
+# keys: epoch, a claim each; arguments: trusted, an epoch each.
+# -> {1, then for each 1 where the claim is still the one made in that epoch, and now committed, else 0}
+COMMIT = Script.of(
+    _TRUSTED
+    + """
+local answers = {1}
+for i = 2, #KEYS do
+  local mine = redis.call('HGET', KEYS[i], 'epoch') == ARGV[i]
+  if mine then redis.call('HSET', KEYS[i], 'committed', '1') end
+  answers[i] = mine and 1 or 0
+end
+return answers
+"""
+)
+
+# keys: epoch, the claim; arguments: trusted. -> {1, record or nothing}
+FIND = Script.of(_TRUSTED + "return {1, redis.call('HGET', KEYS[2], 'record')}")
+
+# keys: epoch, the decision's rewards; arguments: trusted, ttl in ms, `k:` field, what is said, `o:` field, once.
+# -> {1, status}. An outcome that counts once is taken only where it is known to be logged: whoever claimed it first
+# may have died before that, and readers count one of two anyway.
+REWARD = Script.of(
+    _TRUSTED
+    + """
+local known = redis.call('HGET', KEYS[2], ARGV[3])
+if known then
+  if string.sub(known, 2) ~= ARGV[4] then return {1, 'conflict'} end
+  return {1, string.sub(known, 1, 1) == '1' and 'duplicate' or 'pending'}
+end
+local other = ARGV[6] == '1' and redis.call('HGET', KEYS[2], ARGV[5])
+if other and string.sub(redis.call('HGET', KEYS[2], other) or '0', 1, 1) == '1' then return {1, 'duplicate'} end
+redis.call('HSET', KEYS[2], ARGV[3], '0' .. ARGV[4], ARGV[5], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return {1, 'new'}
+"""
+)
+
+# keys: the decision's rewards; arguments: `k:` field, what was said. -> 1 where marked
+COMMIT_REWARD = Script.of(
+    """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= '0' .. ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], '1' .. ARGV[2])
+return 1
+"""
+)
+
+# keys: a claim each; arguments: committed, then ttl in ms, fingerprint, epoch and record each. The higher epoch wins.
+RESTORE = Script.of(
+    """
+for i = 1, #KEYS do
+  local ttl, fingerprint, epoch, record = unpack(ARGV, 4 * i - 2, 4 * i + 1)
+  local known = redis.call('HGET', KEYS[i], 'epoch')
+  if not known or tonumber(known) < tonumber(epoch) then
+    redis.call('HSET', KEYS[i], 'fingerprint', fingerprint, 'epoch', epoch, 'committed', ARGV[1], 'record', record)
+    redis.call('PEXPIRE', KEYS[i], ttl)
+  elseif known == epoch and ARGV[1] == '1' then
+    redis.call('HSET', KEYS[i], 'committed', '1')
+  end
+end
+return 1
+"""
+)
+
+# keys: a decision's rewards each; arguments: ttl in ms, `k:` field, what was said and `o:` field each.
+RESTORE_REWARD = Script.of(
+    """
+for i = 1, #KEYS do
+  local ttl, key, said, outcome = unpack(ARGV, 4 * i - 3, 4 * i)
+  redis.call('HSETNX', KEYS[i], key, '0' .. said)
+  redis.call('HSETNX', KEYS[i], outcome, key)
+  redis.call('PEXPIRE', KEYS[i], ttl)
+end
+return 1
+"""
+)
+
+# keys: the lock; arguments: its holder, ttl in ms. -> 1 while the lock is the holder's
+HOLD = Script.of(
+    """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+)
+
+# keys: the lock; arguments: its holder. -> 1 where it was the holder's
+RELEASE = Script.of(
+    """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+)
+
+# keys: epoch, the lock; arguments: its holder, the least epoch, run_id. -> the new epoch key, or nothing where the lock
+# went to another. An epoch is never used twice, also where one was begun, nothing was logged in it, and the store was
+# emptied: hence at least the microseconds of the server's clock, beside being more than every epoch that is known.
+FINISH = Script.of(
+    """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return false end
+local now = redis.call('TIME')
+local epoch = math.max(tonumber(ARGV[2]), tonumber(now[1]) * 1000000 + tonumber(now[2]))
+local current = string.format('%.0f', epoch) .. ':' .. ARGV[3]
+redis.call('SET', KEYS[1], current)
+redis.call('DEL', KEYS[2])
+return current
+"""
+)
+
+ALL = (CLAIM, COMMIT, FIND, REWARD, COMMIT_REWARD, RESTORE, RESTORE_REWARD, HOLD, RELEASE, FINISH)

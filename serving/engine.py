@@ -1,0 +1,284 @@
+"""One decision, in the only order of steps that survived model checking: decide, claim, log, fence, answer.
+
+    validate -> one snapshot -> stored features within the deadline -> decide
+      -> claim (stored: give that answer; other body: conflict; no claims to be had: degraded, not learnable)
+      -> append and sync -> fence and commit mark (the store changed hands: start over) -> answer
+
+A decision that is not durably logged is not made (law 3). No HTTP in here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from features.online import FeatureRow
+from nba.decide import decide_many
+from nba.decision import Decision, DecisionRequest
+from nba.errors import LogError, NbaError
+from nba.records import DecisionRecord, Record
+from serving.answers import shown, without_claim
+from serving.claims import Claimed
+from serving.errors import ConflictError, OverloadError, UnavailableNowError
+from serving.intake import NOTHING_STORED, Asked, Features, Intake
+from serving.metrics import Metrics
+from serving.settings import Settings
+from serving.uninterrupted import Uninterrupted
+from serving.wire import DecideBody
+
+CHUNK = 100  # decisions computed before others get their turn
+TRIES = 3  # of claim, log and fence, where the state store changes hands in between
+
+
+class Log(Protocol):
+    """Where records go."""
+
+    def append(self, *records: Record) -> Future[None]:
+        """Done when every record is synced; fails with LogError."""
+        ...
+
+
+class DecisionClaims(Protocol):
+    """Who may decide an id."""
+
+    async def claim_many(self, records: Sequence[DecisionRecord]) -> list[Claimed]:
+        """One claim a record, in order."""
+        ...
+
+    async def commit(self, records: Sequence[DecisionRecord]) -> list[bool]:
+        """Marks records as logged; whether each may be answered."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A decision that may be answered."""
+
+    record: DecisionRecord
+    replayed: bool  # it had been made before
+    dry_run: bool = False
+
+
+@dataclass(slots=True)
+class Timing:
+    """Seconds spent in each stage of one call."""
+
+    started: float = field(default_factory=time.perf_counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the time until the end of the block to a stage."""
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - before
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the call began."""
+        return time.perf_counter() - self.started
+
+
+class Engine:
+    """Decides, claims, logs."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        features: Mapping[str, Features],
+        claims: DecisionClaims,
+        log: Log,
+        *,
+        secret: bytes,
+        settings: Settings,
+        metrics: Metrics,
+        uninterrupted: Uninterrupted,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._intake, self._features, self._claims, self._log = intake, features, claims, log
+        self._secret, self._settings, self._metrics, self._clock = secret, settings, metrics, clock
+        self._uninterrupted = uninterrupted
+        self._busy: dict[str, asyncio.Event] = {}  # decision ids between claim and commit in this process
+
+    async def decide(self, bodies: Sequence[DecideBody | NbaError], timing: Timing) -> list[Made | NbaError]:
+        """One result a body, in order; one that fails spoils none. An error among the bodies is its own result."""
+        results: dict[int, Made | NbaError] = {}
+        asked: dict[int, Asked] = {}
+        for i, body in enumerate(bodies):
+            if isinstance(body, NbaError):
+                results[i] = body
+                continue
+            try:
+                asked[i] = self._intake.ask(body)
+            except NbaError as error:
+                results[i] = error
+        with timing.stage("features"):
+            stored = await self._read(list(asked.values()), timing)
+        with timing.stage("policy"):
+            made = await self._make(asked, stored, results, timing)
+        for i in [i for i in made if asked[i].body.dry_run]:
+            results[i] = Made(made.pop(i), replayed=False, dry_run=True)
+        results.update(await self._keep(made, timing))
+        return [results[i] for i in range(len(bodies))]
+
+    async def _read(self, asked: Sequence[Asked], timing: Timing) -> list[tuple[FeatureRow, bool]]:
+        """Stored features of each request and whether they are missing for a fault: one read a pack."""
+        rows: dict[tuple[str, str], tuple[FeatureRow, bool]] = {}
+        limits = [a.body.timeout_ms - self._settings.answer_margin_ms for a in asked if a.body.timeout_ms is not None]
+        deadline_s = min([self._settings.feature_deadline_ms, *limits]) / 1_000.0
+        for pack in dict.fromkeys(a.pack for a in asked if a.reads_stored):
+            subjects = list(dict.fromkeys(a.body.subject_id for a in asked if a.pack == pack and a.reads_stored))
+            left_s, reader = deadline_s - timing.elapsed, self._features.get(pack)
+            if reader is None or left_s <= 0.0:
+                rows.update({(pack, subject): (NOTHING_STORED, True) for subject in subjects})
+                continue
+            fetched = await reader.fetch(subjects, left_s, now=self._clock())
+            rows.update({(pack, s): (row, fetched.degraded) for s, row in zip(subjects, fetched.rows, strict=True)})
+        nothing = (NOTHING_STORED, False)
+        return [rows[a.pack, a.body.subject_id] if a.reads_stored else nothing for a in asked]
+
+    async def _make(
+        self,
+        asked: Mapping[int, Asked],
+        stored: Sequence[tuple[FeatureRow, bool]],
+        results: dict[int, Made | NbaError],
+        timing: Timing,
+    ) -> dict[int, DecisionRecord]:
+        """The decisions, not yet claimed or logged; where one cannot be made, its error goes into the results."""
+        now = self._clock()
+        requests: dict[int, DecisionRequest] = {}
+        for (i, question), (row, degraded) in zip(asked.items(), stored, strict=True):
+            try:
+                _refuse_late(question.body, timing.elapsed)
+                requests[i] = self._intake.request(question, row, degraded=degraded, now=now)
+            except NbaError as error:
+                results[i] = error
+        decisions: dict[int, Decision] = {}
+        for bundle in dict.fromkeys(asked[i].snapshot.bundle_id for i in requests):
+            places = [i for i in requests if asked[i].snapshot.bundle_id == bundle]
+            for start in range(0, len(places), CHUNK):
+                part = places[start : start + CHUNK]
+                made = decide_many(asked[part[0]].snapshot, [requests[i] for i in part], now=now, secret=self._secret)
+                decisions.update(zip(part, made, strict=True))
+                if len(requests) > CHUNK:
+                    await asyncio.sleep(0)
+        return {i: self._record(asked[i], decisions[i]) for i in requests}
+
+    def _record(self, asked: Asked, decision: Decision) -> DecisionRecord:
+        told = shown(asked.snapshot.pack, decision)
+        return DecisionRecord(decision=decision, shown=told, fingerprint=self._intake.fingerprint(asked.body), epoch=0)
+
+    async def _keep(self, records: Mapping[int, DecisionRecord], timing: Timing) -> dict[int, Made | NbaError]:
+        """Claims and logs each id once; an id that stands twice among them is its first, or a conflict."""
+        firsts: dict[str, int] = {}
+        for i, record in records.items():
+            firsts.setdefault(record.decision_id, i)
+        if not firsts:
+            return {}
+        kept = await self._uninterrupted.run(self._commit([records[i] for i in firsts.values()], timing))
+        results = dict(zip(firsts.values(), kept, strict=True))
+        for i, record in records.items():
+            if i not in results:
+                first = results[firsts[record.decision_id]]
+                results[i] = first if isinstance(first, NbaError) else _again(first, record)
+        return results
+
+    async def _commit(self, records: Sequence[DecisionRecord], timing: Timing) -> list[Made | NbaError]:
+        ids = [record.decision_id for record in records]
+        while busy := [self._busy[i] for i in ids if i in self._busy]:
+            await busy[0].wait()  # the same id twice at once: the second finds the first one's answer
+        done = asyncio.Event()
+        self._busy.update(dict.fromkeys(ids, done))
+        try:
+            return await self._claim_and_log(records, timing)
+        finally:
+            for decision_id in ids:
+                del self._busy[decision_id]
+            done.set()
+
+    async def _claim_and_log(self, records: Sequence[DecisionRecord], timing: Timing) -> list[Made | NbaError]:
+        results: dict[int, Made | NbaError] = {}
+        waiting = list(range(len(records)))
+        for _ in range(TRIES):
+            with timing.stage("claim"):
+                claimed = await self._claims.claim_many([records[i] for i in waiting])
+            to_log: dict[int, Made] = {}
+            for i, claim in zip(waiting, claimed, strict=True):
+                outcome = _outcome(claim)
+                if isinstance(outcome, NbaError) or (claim.committed and claim.status == "stored"):
+                    results[i] = outcome
+                else:
+                    to_log[i] = outcome
+            logged = [made.record for made in to_log.values()]
+            if logged:
+                try:
+                    with timing.stage("log"), self._metrics.log_waiting.track_inprogress():
+                        await asyncio.wrap_future(self._log.append(*logged))
+                except LogError as error:
+                    results.update({i: _not_logged(records[i], error) for i in to_log})
+                    break
+                with timing.stage("claim"):
+                    fenced = await self._claims.commit(logged)
+                results.update({i: made for (i, made), ok in zip(to_log.items(), fenced, strict=True) if ok})
+            waiting = [i for i in waiting if i not in results]
+            if not waiting:
+                break
+        for result in results.values():
+            if isinstance(result, Made):
+                (self._metrics.replayed if result.replayed else self._metrics.decided)(result.record)
+        return [results[i] if i in results else _unfenced(record) for i, record in enumerate(records)]
+
+
+def _refuse_late(body: DecideBody, elapsed_s: float) -> None:
+    """A decision nobody waits for would be logged and never shown: drop it before it is sampled."""
+    if body.timeout_ms is not None and elapsed_s * 1_000.0 > body.timeout_ms:
+        raise OverloadError(
+            f"the request's {body.timeout_ms:g} ms have passed", help="take the baseline; come back more slowly"
+        )
+
+
+def _outcome(claim: Claimed) -> Made | NbaError:
+    """What a claim means for its request."""
+    match claim.status:
+        case "conflict":
+            return ConflictError(
+                f"decision_id {claim.record.decision_id!r} was used with another body",
+                help="repeat the same body to get the stored answer, or take a new decision_id",
+                field="decision_id",
+            )
+        case "unclaimed":
+            record = claim.record
+            return Made(replace(record, decision=without_claim(record.decision), epoch=0), replayed=False)
+    return Made(claim.record, replayed=claim.status == "stored")
+
+
+def _again(first: Made, record: DecisionRecord) -> Made | NbaError:
+    if first.record.fingerprint == record.fingerprint:
+        return Made(first.record, replayed=True)
+    return _outcome(Claimed("conflict", first.record, committed=True))
+
+
+def _not_logged(record: DecisionRecord, error: LogError) -> UnavailableNowError:
+    return UnavailableNowError(
+        f"the decision cannot be logged, so it was not made: {error.message}",
+        help="take fallback_action; retry with the same decision_id",
+        fallback_action=record.decision.request.baseline_action,
+    )
+
+
+def _unfenced(record: DecisionRecord) -> UnavailableNowError:
+    return UnavailableNowError(
+        "the state store changed hands while this was decided",
+        help="take fallback_action; retry with the same decision_id",
+        fallback_action=record.decision.request.baseline_action,
+    )

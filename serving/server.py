@@ -1,0 +1,168 @@
+"""One replica's parts, put together and taken down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from features.online import OnlineReader
+from features.plan import FeatureStoreError, plan_path
+from features.redis_server import redis_url
+from nba.errors import LogError
+from nba.home import Home
+from nba.log import LogWriter, read_records
+from nba.pack import Pack
+from serving.answers import policy_answer
+from serving.archive import Archive
+from serving.champion import ChampionFollower, MlflowRegistry, Registry
+from serving.claims import Claims
+from serving.engine import Engine
+from serving.intake import Intake
+from serving.metrics import Metrics
+from serving.outcomes import Outcomes
+from serving.replay import Replayer
+from serving.settings import Settings
+from serving.uninterrupted import Uninterrupted
+from serving.wire import ReadyAnswer, ServingAnswer
+
+CLAIM_DAYS = 30  # how long after its window closes a decision is kept where a retry finds it at once
+NO_REDIS = "redis://127.0.0.1:1/0"  # where nobody listens: claims are down until there is one
+_log = logging.getLogger(__name__)
+
+
+def now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class Server:
+    """Everything behind the HTTP door of one replica."""
+
+    def __init__(
+        self, settings: Settings, *, registry: Registry | None = None, clock: Callable[[], datetime] = now
+    ) -> None:
+        """Opens log, policies and features; `start` then connects. Raises PackError, LogError, SettingsError."""
+        self.settings, self.packs = settings, settings.load_packs()
+        self.home = Home(settings.home)
+        self.metrics = Metrics()
+        self.log = LogWriter(self.home.log)
+        url = settings.redis_url or redis_url(self.home)
+        self.claims = Claims(url or NO_REDIS, ttl_s=_claim_ttl_s(self.packs))
+        self.champions = ChampionFollower(
+            self.packs,
+            self.home,
+            registry or MlflowRegistry(self.home.tracking_uri),
+            poll_s=settings.champion_poll_s,
+            clock=clock,
+        )
+        self.features: dict[str, OnlineReader] = {}
+        self.feature_trouble: dict[str, str] = {}
+        for name, pack in self.packs.items():
+            self._open_features(name, pack, url)
+        self._uninterrupted = Uninterrupted()
+        secret, archive = self.home.secret(), Archive(self.home.log)
+        self.intake = Intake(self.packs, self.champions, self.home.secret("subject"))
+        self.engine = Engine(
+            self.intake,
+            self.features,
+            self.claims,
+            self.log,
+            secret=secret,
+            settings=settings,
+            metrics=self.metrics,
+            uninterrupted=self._uninterrupted,
+            clock=clock,
+        )
+        self.outcomes = Outcomes(
+            self.packs,
+            self.claims,
+            archive,
+            self.log,
+            metrics=self.metrics,
+            uninterrupted=self._uninterrupted,
+            clock=clock,
+        )
+        self.replayer = Replayer(self.home.policies, secret)
+        self._claims_asked = False
+        self._keeping: asyncio.Task[None] | None = None
+
+    def _open_features(self, name: str, pack: Pack, url: str | None) -> None:
+        if all(field.feature is None for field in pack.fields.values()):
+            return
+        try:
+            self.features[name] = OnlineReader.open(plan_path(self.home, pack), url)
+        except FeatureStoreError as error:
+            self.feature_trouble[name] = error.message
+            _log.warning("no stored features for pack %s: %s", name, error)
+
+    async def start(self) -> None:
+        """Starts to follow the champion and to keep the claims in order."""
+        self.champions.start()
+        self._keeping = asyncio.create_task(self._keep_claims())
+
+    async def _keep_claims(self) -> None:
+        """Asks the state store, again and again, whether it is there and to be trusted; rebuilds it from the log."""
+        while True:
+            try:
+                await self.claims.ensure(lambda: read_records(self.home.log))
+            except LogError:
+                _log.exception("the state store cannot be rebuilt")
+            self._claims_asked = True
+            await asyncio.sleep(self.settings.rebuild_poll_s)
+
+    async def close(self) -> None:
+        """Ends everything, after what was claimed is logged."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeping
+        await self._uninterrupted.drain()
+        await asyncio.to_thread(self.champions.stop)
+        await asyncio.to_thread(self.log.close)
+        for reader in self.features.values():
+            await reader.close()
+        await self.claims.close()
+
+    def serving(self) -> list[ServingAnswer]:
+        """What serves each pack."""
+        return [self._serving(name) for name in self.packs]
+
+    def _serving(self, pack: str) -> ServingAnswer:
+        serving = self.champions.serving(pack)
+        policy = serving.snapshot.policy if serving.snapshot is not None else None
+        return ServingAnswer(
+            pack=pack,
+            policy=None if policy is None else policy_answer(policy),
+            digest=None if policy is None else policy.digest,
+            since=serving.since,
+            rejected=dict(serving.rejected),
+            registry=serving.trouble or ("ok" if serving.asked else "not asked yet"),
+        )
+
+    def ready(self) -> ReadyAnswer:
+        """Whether decisions can be made, and what is not as it should be."""
+        able = self.log.healthy and self._claims_asked
+        able = able and all(self.champions.snapshot(name) is not None for name in self.packs)
+        sound = self.claims.state == "ready" and not self.feature_trouble
+        sound = sound and not any(self.champions.serving(name).degraded for name in self.packs)
+        return ReadyAnswer(
+            status=("ready" if sound else "degraded") if able else "not_ready",
+            log="writable" if self.log.healthy else "failing",
+            claims=f"{self.claims.state}: {self.claims.reason}" if self.claims.reason else self.claims.state,
+            features={name: self.feature_trouble.get(name, "ready") for name in self.packs},
+            policies=self.serving(),
+        )
+
+    def metrics_page(self) -> bytes:
+        """What this replica has counted, for Prometheus."""
+        served = {s.pack: (s.policy.version, s.policy.kind) for s in self.serving() if s.policy is not None}
+        return self.metrics.render(claims=self.claims.state, champions=served)
+
+
+def _claim_ttl_s(packs: dict[str, Pack]) -> float:
+    longest = max(moment.window_s for pack in packs.values() for moment in pack.moments.values())
+    return math.ceil(longest + CLAIM_DAYS * 86_400.0)
