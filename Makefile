@@ -1,0 +1,42 @@
+# Two commands do everything: `make run` and `make test`. A second run installs nothing.
+PYTHON ?= python3.11
+BIN := .venv/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# Bytecode makes the first imports three times faster; some machines switch it off.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help run test check format
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: .venv/run.stamp  ## install what is missing, then start everything: server, features, models
+	@$(BIN)/nba up
+
+test: .venv/test.stamp  ## install what tests need, then run all of them
+	@$(BIN)/python -m pytest
+
+check: .venv/test.stamp  ## format, lint, types, import rules, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+format: .venv/test.stamp  ## mend what can be mended by machine
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing into .venv (about three minutes, once)"
+	@$(INSTALL) --editable .
+	@touch $@
+
+.venv/test.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing into .venv, with what tests need (about three minutes, once)"
+	@$(INSTALL) --editable '.[test]'
+	@touch .venv/run.stamp $@
