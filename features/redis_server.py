@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -60,7 +60,7 @@ class _State(Struct, frozen=True):
 class RedisServer:
     """A Redis that answers. `stop()` ends it only where this handle started it."""
 
-    url: str
+    url: str = field(repr=False)  # it holds the password
     _process: subprocess.Popen[bytes] | None = None
     _home: Home | None = None
 

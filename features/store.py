@@ -64,10 +64,10 @@ def apply(home: Home, packs: Sequence[Pack], redis_url: str) -> tuple[str, ...]:
 
 
 def seed(home: Home, rows: Iterable[Row], redis_url: str, now: datetime) -> int:
-    """Writes rows to the Parquet files and to Redis, all as of `now`; how many. A view none of them names is left.
+    """Writes rows to the Parquet files and to Redis, all as of `now`; how many.
 
-    A subject's row replaces all features of the views it names: one left out becomes unknown. Redis drops rows
-    that are not newer than what it has.
+    A row replaces all features of each view that it gives a value of: one left out becomes unknown. A view that it
+    gives no value of stays as it was. Redis drops rows that are not newer than what it has.
     Raises FeatureStoreError for a feature that is not in the registry or a value that is not of its type,
     UnavailableError where Redis does not answer.
     """
@@ -178,11 +178,12 @@ def _schema(view: FeatureView) -> pa.Schema:
 
 
 def _append(view: FeatureView, table: pa.Table) -> None:
-    folder = _folder(view)
+    """Adds a file to the view's folder, where it appears whole."""
+    folder, name = _folder(view), f"{uuid.uuid4().hex}.parquet"
     folder.mkdir(parents=True, exist_ok=True)
-    building = folder / f".{uuid.uuid4().hex}"
+    building = folder.parent / f"{name}.building"
     pq.write_table(table, building)
-    building.rename(folder / f"{building.name[1:]}.parquet")
+    building.rename(folder / name)
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -80,7 +80,7 @@ def _decide_moment(
             distribution[i] = _certain(int(distribution[i].argmax()), len(plan.action_ids))
     counts = thresholds(distribution)
     draws = [draw_bits(secret, request.decision_id, snapshot.bundle_id) for request in requests]
-    columns = (counts.cumsum(axis=1) <= np.array(draws)[:, None]).sum(axis=1).tolist()
+    columns = (counts.cumsum(axis=1) > np.array(draws)[:, None]).argmax(axis=1).tolist()  # the first above the draw
     shares = (counts / _WHOLE).tolist()  # exact
     decisions = []
     for i, request in enumerate(requests):
@@ -155,7 +155,8 @@ def ask(policy: Policy, contexts: Contexts, mask: ActionMask) -> tuple[Distribut
 def thresholds(distribution: Distribution) -> NDArray[np.int64]:
     """Probabilities (n, k) in units of 2**-53, each row summing to exactly 2**53; the likeliest takes the rounding."""
     counts = np.rint(distribution * float(_WHOLE)).astype(np.int64)
-    counts[np.arange(len(counts)), counts.argmax(axis=1)] += _WHOLE - counts.sum(axis=1)
+    likeliest = counts.argmax(axis=1)[:, None] == np.arange(counts.shape[1])
+    counts += likeliest * (_WHOLE - counts.sum(axis=1, keepdims=True))
     return counts
 
 

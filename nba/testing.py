@@ -31,12 +31,12 @@ def check_policy(
     `permuted` makes the policy for actions in another order, given the old column of each new one: its
     probabilities must be the same in that order. A policy to which this means nothing leaves it out.
     """
+    _check_inputs_kept(policy, contexts, mask)
     _check_distribution(policy, contexts, mask, floor)
     _check_distribution(policy, _extreme(contexts), mask, floor)
     only_no_action = np.zeros_like(mask)
     only_no_action[:, 0] = True
     _check_distribution(policy, contexts, only_no_action, 1.0)
-    _check_inputs_kept(policy, contexts, mask)
     _check_rows_alone(policy, contexts, mask)
     if permuted is not None:
         _check_permutation(policy, permuted, contexts, mask)
@@ -111,7 +111,7 @@ def _check_distribution(policy: Policy, contexts: Contexts, mask: ActionMask, fl
 def _check_inputs_kept(policy: Policy, contexts: Contexts, mask: ActionMask) -> None:
     given = contexts.copy(), mask.copy()
     first, second = policy.distribution(*given), policy.distribution(*given)
-    _require(np.array_equal(first, second), "the same question was answered in two ways")
+    _require(np.array_equal(first, second, equal_nan=True), "the same question was answered in two ways")
     _require(np.array_equal(given[0], contexts) and np.array_equal(given[1], mask), "the policy wrote to its inputs")
 
 

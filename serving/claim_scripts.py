@@ -1,7 +1,8 @@
 """What Redis does for the claims, each atomically, as Lua scripts.
 
 Keys, all below one prefix: `epoch` holds "epoch:run_id" of the server that was trusted last; `rebuild` is the lock of
-who refills; `d:ID` is one claim, a hash of fingerprint, epoch, committed (0 or 1) and record (JSON); `r:ID` are the
+who refills; `d:ID` is one claim, a hash of fingerprint, epoch, committed (0 or 1) and record (JSON, of
+which the epoch does not count); `r:ID` are the
 rewards of one decision, a hash of `k:KEY` (committed, then what was said) and `o:OUTCOME` (the key that said it).
 
 Scripts that answer the server begin by comparing the epoch key with what the caller trusts, so that an emptied,
@@ -34,16 +35,23 @@ class Script:
 
 
 # keys: epoch, a claim each; arguments: trusted, ttl in ms, epoch, then fingerprint and record each.
-# -> {1, then for each 1 where new, else {1 where of the same fingerprint, committed, record}}
+# -> {1, then for each 1 where new, else {1 where of the same fingerprint, committed, epoch, record}}
+# A claim that is not known to be logged is taken into the present epoch, and has to be logged in that: a claim of an
+# epoch in between, still on its way to the log, would otherwise come to outrank what is answered now.
 CLAIM = Script.of(
     _TRUSTED
     + """
 local answers = {1}
 for i = 2, #KEYS do
   local fingerprint, record = ARGV[2 * i], ARGV[2 * i + 1]
-  local known = redis.call('HMGET', KEYS[i], 'fingerprint', 'committed', 'record')
+  local known = redis.call('HMGET', KEYS[i], 'fingerprint', 'committed', 'epoch', 'record')
   if known[1] then
-    answers[i] = {known[1] == fingerprint and 1 or 0, known[2], known[3]}
+    local same = known[1] == fingerprint
+    if same and known[2] ~= '1' and known[3] ~= ARGV[3] then
+      redis.call('HSET', KEYS[i], 'epoch', ARGV[3])
+      known[3] = ARGV[3]
+    end
+    answers[i] = {same and 1 or 0, known[2], known[3], known[4]}
   else
     redis.call('HSET', KEYS[i], 'fingerprint', fingerprint, 'epoch', ARGV[3], 'committed', '0', 'record', record)
     redis.call('PEXPIRE', KEYS[i], ARGV[2])
@@ -55,13 +63,13 @@ return answers
 )
 
 # keys: epoch, a claim each; arguments: trusted, an epoch each.
-# -> {1, then for each 1 where the claim is still the one made in that epoch, and now committed, else 0}
+# -> {1, then for each 1 where that is the present epoch and the claim's, and it is now committed, else 0}
 COMMIT = Script.of(
     _TRUSTED
     + """
-local answers = {1}
+local answers, present = {1}, string.match(current, '^%d+')
 for i = 2, #KEYS do
-  local mine = redis.call('HGET', KEYS[i], 'epoch') == ARGV[i]
+  local mine = ARGV[i] == present and redis.call('HGET', KEYS[i], 'epoch') == present
   if mine then redis.call('HSET', KEYS[i], 'committed', '1') end
   answers[i] = mine and 1 or 0
 end
@@ -69,8 +77,14 @@ return answers
 """
 )
 
-# keys: epoch, the claim; arguments: trusted. -> {1, record or nothing}
-FIND = Script.of(_TRUSTED + "return {1, redis.call('HGET', KEYS[2], 'record')}")
+# keys: epoch, the claim; arguments: trusted. -> {1, epoch and record, or nothing twice}
+FIND = Script.of(
+    _TRUSTED
+    + """
+local known = redis.call('HMGET', KEYS[2], 'epoch', 'record')
+return {1, known[1], known[2]}
+"""
+)
 
 # keys: epoch, the decision's rewards; arguments: trusted, ttl in ms, `k:` field, what is said, `o:` field, once.
 # -> {1, status}. An outcome that counts once is taken only where it is known to be logged: whoever claimed it first
@@ -100,17 +114,16 @@ return 1
 """
 )
 
-# keys: a claim each; arguments: committed, then ttl in ms, fingerprint, epoch and record each. The higher epoch wins.
+# keys: a claim each; arguments: ttl in ms, fingerprint, epoch and record each. The higher epoch wins. None counts as
+# committed: what was read may not have been synced.
 RESTORE = Script.of(
     """
 for i = 1, #KEYS do
-  local ttl, fingerprint, epoch, record = unpack(ARGV, 4 * i - 2, 4 * i + 1)
+  local ttl, fingerprint, epoch, record = unpack(ARGV, 4 * i - 3, 4 * i)
   local known = redis.call('HGET', KEYS[i], 'epoch')
   if not known or tonumber(known) < tonumber(epoch) then
-    redis.call('HSET', KEYS[i], 'fingerprint', fingerprint, 'epoch', epoch, 'committed', ARGV[1], 'record', record)
+    redis.call('HSET', KEYS[i], 'fingerprint', fingerprint, 'epoch', epoch, 'committed', '0', 'record', record)
     redis.call('PEXPIRE', KEYS[i], ttl)
-  elseif known == epoch and ARGV[1] == '1' then
-    redis.call('HSET', KEYS[i], 'committed', '1')
   end
 end
 return 1
@@ -152,8 +165,8 @@ return redis.call('DEL', KEYS[1])
 FINISH = Script.of(
     """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return false end
-local now = redis.call('TIME')
-local epoch = math.max(tonumber(ARGV[2]), tonumber(now[1]) * 1000000 + tonumber(now[2]))
+local now, last = redis.call('TIME'), string.match(redis.call('GET', KEYS[1]) or '0', '^%d+')
+local epoch = math.max(tonumber(ARGV[2]), tonumber(last) + 1, tonumber(now[1]) * 1000000 + tonumber(now[2]))
 local current = string.format('%.0f', epoch) .. ':' .. ARGV[3]
 redis.call('SET', KEYS[1], current)
 redis.call('DEL', KEYS[2])

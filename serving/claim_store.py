@@ -22,6 +22,7 @@ State: TypeAlias = Literal["ready", "down", "rebuilding", "stale"]
 CONNECT_S = 1.0  # no request waits for a connection
 REFILL_S = 5.0  # nor for a batch of a rebuild
 LOCK_MS = 10_000  # a rebuild that was killed frees its lock after this
+S_A_BYTE = 1e-6  # a batch of a megabyte may take a second longer than a question
 
 
 class ClaimStore:
@@ -168,10 +169,11 @@ class ClaimStore:
         if pipe is None:
             raise ConnectionError(self.reason)
         encoded = b"".join(command(*words) for words in commands)
+        within_s += len(encoded) * S_A_BYTE
         try:
             replies = await pipe.ask(encoded, len(commands), within_s=within_s)
             if replies is None:
-                raise ConnectionError(f"no answer in {within_s * 1_000:g} ms")
+                raise ConnectionError(f"no answer in {within_s * 1_000:.0f} ms")
             for reply in replies:
                 if isinstance(reply, Exception):
                     raise ConnectionError(f"Redis objects: {reply}")

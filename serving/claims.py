@@ -13,10 +13,11 @@ Run `await claims.ensure(read)` at the start and about once a second after. It c
 request ever waits for that. After one failure every request is told `unclaimed` at once until `ensure` has seen Redis
 answer again, so a hung or dead Redis costs at most one timeout.
 
-What is in the log is what counts. A claim that is not known to be logged (its maker died, or it was read from a log
-whose last bytes may not be synced) is `stored` and not `committed`: whoever meets it appends it again, and readers
-take the records of one id and epoch for one. Decisions made unclaimed are kept in memory, for retries and for Redis
-when it is back; where they are too many, it gets them from the log.
+What is in the log is what counts, there the first record of an id's highest epoch. A claim that is not known to be
+logged (its maker died, or it was read from a log whose last bytes may not be synced) is `stored` and not `committed`:
+whoever meets it appends it again, in the present epoch. An answer therefore always has the highest epoch of its id.
+Decisions made unclaimed are kept in memory, for retries and for Redis when it is back; where they are too many, it
+gets them from the log.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ class Claims:
     async def commit(self, records: Sequence[DecisionRecord]) -> list[bool]:
         """Marks records as logged, after their sync; whether each may be answered (the fence).
 
-        False: the store's claim of this id is not, or not known to be, the one that was logged; claim it again.
+        False: a new epoch has begun, or the store is not to be asked; claim it again, which most often gives the
+        stored decision of the new epoch, to be appended again.
         Always True for a record of epoch 0: it is kept here for retries until Redis has it too.
         """
         fenced: list[bool] = []
@@ -151,7 +153,8 @@ class Claims:
         """The decision of this id, None where there is no claim. Raises UnavailableError where that cannot be known."""
         answers = await self._store.ask(FIND, [self._claim_key(decision_id)], [])
         if answers is not None:
-            return None if answers[0] is None else _stored(answers[0])
+            epoch, payload = answers
+            return None if payload is None else _stored(payload, epoch)
         if decision_id in self._held:
             return self._held[decision_id]
         raise UnavailableError(f"the state store cannot be asked: {self.reason}", help="try again in a moment")
@@ -253,7 +256,7 @@ class Claims:
             self._store.state, self._store.reason = "rebuilding", reason
 
     async def _restore(self, records: Sequence[Record], now: float) -> None:
-        """Puts what is not too old into Redis, not committed: the log's last bytes may not be synced yet."""
+        """Puts what is not too old into Redis."""
         decisions: list[tuple[DecisionRecord, int]] = []
         keys: list[bytes] = []
         arguments: list[bytes] = []
@@ -265,7 +268,7 @@ class Claims:
             elif isinstance(record, RewardRecord) and (ttl_ms := self._left(record.received_at, now)) > 0:
                 keys.append(self._rewards_key(record.decision_id))
                 arguments += [b"%d" % ttl_ms, *_reward_fields(record)]
-        await self._put(decisions, committed=False)
+        await self._put(decisions)
         if keys:
             await self._store.run(RESTORE_REWARD, keys, arguments, within_s=REFILL_S)
 
@@ -273,8 +276,8 @@ class Claims:
         """Milliseconds that a claim of this time has still to be kept."""
         return min(self._ttl_ms - int((now - since.timestamp()) * 1_000), self._ttl_ms)
 
-    async def _put(self, decisions: Sequence[tuple[DecisionRecord, int]], *, committed: bool) -> None:
-        arguments = [b"1" if committed else b"0"]
+    async def _put(self, decisions: Sequence[tuple[DecisionRecord, int]]) -> None:
+        arguments: list[bytes] = []
         for record, ttl_ms in decisions:
             arguments += [b"%d" % ttl_ms, record.fingerprint.encode(), b"%d" % record.epoch, encode_record(record)]
         if decisions:
@@ -291,7 +294,7 @@ class Claims:
     async def _give_held(self) -> None:
         while self._held:
             batch = list(islice(self._held.values(), BATCH))
-            await self._put([(record, self._ttl_ms) for record in batch], committed=True)
+            await self._put([(record, self._ttl_ms) for record in batch])
             for record in batch:
                 self._held.pop(record.decision_id, None)
 
@@ -305,21 +308,21 @@ class Claims:
 def _claimed(record: DecisionRecord, answer: int | list[Any]) -> Claimed:
     if isinstance(answer, int):
         return Claimed("new", record, committed=False)
-    same, committed, payload = answer
-    stored = _stored(payload)
+    same, committed, epoch, payload = answer
+    stored = _stored(payload, epoch)
     if stored is None:
         return Claimed("unclaimed", replace(record, epoch=0), committed=False)
     return Claimed("stored" if same else "conflict", stored, committed=committed == b"1")
 
 
-def _stored(payload: bytes) -> DecisionRecord | None:
-    """The record of a claim; None, and a line in the log, where this version cannot read it."""
+def _stored(payload: bytes, epoch: bytes) -> DecisionRecord | None:
+    """The record of a claim in the epoch it is now of; None, and a line in the log, where it cannot be read."""
     try:
         record = decode_record(payload)
     except msgspec.MsgspecError as error:
         _log.error("a stored claim cannot be read: %s", error)
         return None
-    return record if isinstance(record, DecisionRecord) else None
+    return replace(record, epoch=int(epoch)) if isinstance(record, DecisionRecord) else None
 
 
 def _reward_fields(reward: RewardRecord) -> tuple[bytes, bytes, bytes]:

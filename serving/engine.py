@@ -208,6 +208,7 @@ class Engine:
 
     async def _claim_and_log(self, records: Sequence[DecisionRecord], timing: Timing) -> list[Made | NbaError]:
         results: dict[int, Made | NbaError] = {}
+        unfenced: dict[int, Made] = {}  # claimed and logged, but the store did not say that the claim still stands
         waiting = list(range(len(records)))
         for _ in range(TRIES):
             with timing.stage("claim"):
@@ -215,6 +216,10 @@ class Engine:
             to_log: dict[int, Made] = {}
             for i, claim in zip(waiting, claimed, strict=True):
                 outcome = _outcome(claim)
+                if claim.status == "unclaimed" and i in unfenced:
+                    # The store is gone since: what it gave is in the log already; a second record would only blur it.
+                    results[i] = unfenced[i]
+                    continue
                 if isinstance(outcome, NbaError) or (claim.committed and claim.status == "stored"):
                     results[i] = outcome
                 else:
@@ -229,6 +234,7 @@ class Engine:
                     break
                 with timing.stage("claim"):
                     fenced = await self._claims.commit(logged)
+                unfenced.update(to_log)
                 results.update({i: made for (i, made), ok in zip(to_log.items(), fenced, strict=True) if ok})
             waiting = [i for i in waiting if i not in results]
             if not waiting:

@@ -155,6 +155,7 @@ def environment(settings: Settings, folder: Path) -> dict[str, str | None]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": None,
         "RAY_AUTH_TOKEN_PATH": str(_token(settings.home)),
+        "RAY_TMPDIR": str(folder),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_enable_metrics_collection": "0",  # the replica has its own /metrics
         "RAY_worker_niceness": "0",

@@ -30,6 +30,7 @@ from serving.uninterrupted import Uninterrupted
 from serving.wire import ReadyAnswer, ServingAnswer
 
 CLAIM_DAYS = 30  # how long after its window closes a decision is kept where a retry finds it at once
+CLAIMS_WAIT_S = 5.0  # longest time a start waits for the claims
 NO_REDIS = "redis://127.0.0.1:1/0"  # where nobody listens: claims are down until there is one
 _log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Server:
             clock=clock,
         )
         self.replayer = Replayer(self.home.policies, secret)
-        self._claims_asked = False
+        self._claims_asked = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
 
     def _open_features(self, name: str, pack: Pack, url: str | None) -> None:
@@ -100,9 +101,16 @@ class Server:
             _log.warning("no stored features for pack %s: %s", name, error)
 
     async def start(self) -> None:
-        """Starts to follow the champion and to keep the claims in order."""
+        """Starts to follow the champion and to keep the claims in order.
+
+        Returns once the state store has been asked, so that a replica that replaces a dead one does not decide
+        without claims; a store that has to be rebuilt is waited for only so long.
+        """
         self.champions.start()
         self._keeping = asyncio.create_task(self._keep_claims())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLAIMS_WAIT_S):
+                await self._claims_asked.wait()
 
     async def _keep_claims(self) -> None:
         """Asks the state store, again and again, whether it is there and to be trusted; rebuilds it from the log."""
@@ -111,7 +119,7 @@ class Server:
                 await self.claims.ensure(lambda: read_records(self.home.log))
             except LogError:
                 _log.exception("the state store cannot be rebuilt")
-            self._claims_asked = True
+            self._claims_asked.set()
             await asyncio.sleep(self.settings.rebuild_poll_s)
 
     async def close(self) -> None:
@@ -145,7 +153,7 @@ class Server:
 
     def ready(self) -> ReadyAnswer:
         """Whether decisions can be made, and what is not as it should be."""
-        able = self.log.healthy and self._claims_asked
+        able = self.log.healthy and self._claims_asked.is_set()
         able = able and all(self.champions.snapshot(name) is not None for name in self.packs)
         sound = self.claims.state == "ready" and not self.feature_trouble
         sound = sound and not any(self.champions.serving(name).degraded for name in self.packs)

@@ -13,6 +13,7 @@ import csv
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -48,7 +49,10 @@ MOMENT = "campaign"
 ACTIONS = {"No E-Mail": NO_ACTION, "Mens E-Mail": "mens_email", "Womens E-Mail": "womens_email"}
 BATCH = 500  # decisions a call
 HISTORY_CAP = 1_000.0  # USD; the pack's range
-SPLIT = Split(share=0.5)  # half the customers learn, half judge: the effect is small, so the judge needs many
+SPLIT = Split(share=0.65)  # of the customers, learned from; the rest judge
+GATE = Gate(
+    min_effective_n=500.0
+)  # the whole test is small: a third of its customers, and a third of those to judge by
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Served:
     version: str
     actions: list[str]
     distribution: Distribution  # (n, k)
+    degraded: dict[str, int]  # what had failed -> decisions
 
 
 def main() -> None:
@@ -122,7 +127,9 @@ def run(customers: list[Customer], home: Home, port: int) -> dict[str, Any]:
         server = start(Settings(home=home.path, packs=(str(PACK),), redis_url=redis.url, port=port))
         running.callback(server.stop)
         say(f"serving on {server.url}; the first {half:,} customers, evenly")
-        asyncio.run(serve(server.url, customers[:half], "first"))
+        even = asyncio.run(serve(server.url, customers[:half], "first"))
+        if even.degraded:
+            say(f"degraded decisions: {even.degraded}")
         assessment = learn_and_judge(home, tracking, pack)
         say(f"gate: {'promote' if assessment.verdict.promote else 'refuse'}: {'; '.join(assessment.verdict.reasons)}")
         if assessment.verdict.promote:
@@ -164,7 +171,8 @@ async def serve(url: str, customers: list[Customer], run_name: str) -> Served:
         sys.exit(f"error: versions {sorted(versions)} served one half; they should not mix")
     ids = list(ACTIONS.values())
     distribution = np.array([[answer["distribution"].get(a, 0.0) for a in ids] for answer in answers])
-    return Served(versions.pop(), [answer["action"]["action_id"] for answer in answers], distribution)
+    degraded = Counter(cause for answer in answers for cause in answer["degraded"])
+    return Served(versions.pop(), [a["action"]["action_id"] for a in answers], distribution, dict(degraded))
 
 
 def _decide_body(decision_id: str, customer: Customer) -> dict[str, Any]:
@@ -200,7 +208,7 @@ def learn_and_judge(home: Home, tracking: Tracking, pack: Pack) -> Assessment:
     for kind in pack.candidates:
         version = train_on_log(home, tracking, pack, kind, window, split=SPLIT, prior=None)
         rng = np.random.default_rng(0)
-        judged.append(assess(home, tracking, pack, version, champion, window, gate=Gate(), rng=rng))
+        judged.append(assess(home, tracking, pack, version, champion, window, gate=GATE, rng=rng))
     return max(judged, key=lambda a: a.evaluation.overall.doubly_robust.value)
 
 
@@ -238,14 +246,20 @@ def compare(customers: list[Customer], served: Served, plan: MomentPlan, assessm
         by_replay = ope.ips(Terms.logged(rounds.take(matched)), rng=rng)
         by_model = ope.doubly_robust(Terms.of(rounds, distribution, q_hat), rng=rng)
         table[name] = {"replay": asdict(by_replay), "doubly_robust": asdict(by_model)}
-    lift = ope.lift(Terms.of(rounds, served.distribution, q_hat), Terms.of(rounds, evenly, q_hat), rng=rng)
+    mine = Terms.of(rounds, served.distribution, q_hat)
+    lifts = {
+        name: asdict(ope.lift(mine, Terms.of(rounds, distribution, q_hat), rng=rng))
+        for name, (distribution, _) in policies.items()
+        if distribution is not served.distribution
+    }
     return {
         "customers": n,
         "promoted": assessment.verdict.promote,
         "kind": assessment.version.kind,
         "reasons": list(assessment.verdict.reasons),
         "visits_a_customer": table,
-        "lift_over_uniform": asdict(lift),
+        "lift_of_the_served_policy_over": lifts,
+        "degraded": served.degraded,
     }
 
 
@@ -274,7 +288,10 @@ def show(result: dict[str, Any]) -> None:
     say(f"{'policy':<24}{'replay':>28}{'doubly robust':>28}")
     for name, estimates in result["visits_a_customer"].items():
         say(f"{name:<24}{_shown(estimates['replay']):>28}{_shown(estimates['doubly_robust']):>28}")
-    say(f"{'served over uniform':<24}{'':>28}{_shown(result['lift_over_uniform']):>28}")
+    for name, lift in result["lift_of_the_served_policy_over"].items():
+        say(f"{'served - ' + name:<24}{'':>28}{_shown(lift):>28}")
+    if result["degraded"]:
+        say(f"degraded decisions: {result['degraded']}")
 
 
 def _shown(estimate: dict[str, float]) -> str:

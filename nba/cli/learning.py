@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -308,7 +308,7 @@ def _show_entry(entry: Entry, as_json: bool) -> None:
 
 
 @contextmanager
-def _status(text: str) -> Iterator[typer.models.Any]:
+def _status(text: str) -> Iterator[Callable[[str], None]]:
     with err.status(text) as status:
         yield status.update
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 CUSTOMERS = 2_000
 ROUNDS = 5_000  # a moment, for the first policy
+# It has met simulated customers only: it explores more than one that knows real ones, so that its log can teach.
+FIRST = {"scale": 1.0}
 
 
 def seed_customers(

@@ -49,8 +49,8 @@ class SquareCB:
 def inverse_gap(values: ActionValues, mask: ActionMask, gamma: float) -> Distribution:
     """Inverse-gap weighting (n, k) of values (n, k)."""
     shown = np.where(mask, values, -np.inf)
-    rows, best = np.arange(len(values)), shown.argmax(axis=1)
-    gap = np.abs(shown[rows, best][:, None] - values)  # an ineligible action may look better than the best
+    best = shown.argmax(axis=1)[:, None] == np.arange(shown.shape[1])  # (n, k) one True a row
+    gap = np.abs(shown.max(axis=1, keepdims=True) - values)  # an ineligible action may look better than the best
     weighted: Distribution = mask / (mask.sum(axis=1, keepdims=True) + gamma * gap)
-    weighted[rows, best] += 1.0 - weighted.sum(axis=1)
+    weighted += best * (1.0 - weighted.sum(axis=1, keepdims=True))
     return weighted

@@ -91,7 +91,9 @@ def test_it_asks_for_the_password_and_listens_on_loopback(home: Home) -> None:
 
 def test_others_see_no_password_on_its_command_line_or_in_its_files(home: Home) -> None:
     password = home.secret("redis").hex()
-    with RedisServer.start(home):
+    with RedisServer.start(home) as server:
+        assert password in server.url
+        assert password not in repr(server)
         assert password not in " ".join(psutil.Process(state(home)["pid"]).cmdline())
         assert not [path for path in home.redis.iterdir() if password.encode() in path.read_bytes()]
 

@@ -33,10 +33,10 @@ def feast(home: Home, url: str, *words: str) -> str:
 
 def test_the_command_line_finds_what_was_applied_in_process(seeded: Seeded) -> None:
     """`feast plan` would tell what `feast apply` would change: nothing."""
-    assert "No changes to registry" in feast(seeded.home, seeded.url, "plan", "--skip-source-validation")
+    assert "No changes to registry" in feast(seeded.home, seeded.url, "plan")
 
 
 def test_the_command_line_applies_what_the_in_process_apply_would(fresh_home: Home) -> None:
     with RedisServer.start(fresh_home) as server:
-        feast(fresh_home, server.url, "apply", "--skip-source-validation")
+        feast(fresh_home, server.url, "apply")
         assert apply(fresh_home, [load_pack("support")], server.url) == ()

@@ -129,6 +129,12 @@ def test_what_is_pushed_is_read_and_what_is_left_out_becomes_unknown(fresh_home:
     assert online(fresh_home, url, "a") == expected
 
 
+def test_a_view_that_a_row_gives_no_value_of_stays_as_it_was(fresh_home: Home, url: str) -> None:
+    seed(fresh_home, [one_row("a", **HISTORY)], url, NOW)
+    seed(fresh_home, [("a", {"customer_location:country": "DE", "customer_history:nps": None})], url, NOW + DAY)
+    assert online(fresh_home, url, "a") == HISTORY
+
+
 def test_an_older_or_equally_old_push_changes_nothing(fresh_home: Home, url: str) -> None:
     push(fresh_home, [one_row("a", **HISTORY)], url, NOW)
     push(fresh_home, [one_row("a", purchases_90d=9)], url, NOW)

@@ -97,6 +97,11 @@ class Process:
         if self.process.poll() is None:
             self.process.communicate(timeout=120)
 
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.communicate(timeout=120)
+
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, trust_env=False, timeout=10.0)
 
@@ -298,9 +303,7 @@ def test_a_restart_keeps_answers_and_a_stop_leaves_no_process(
     assert again.status_code == 200
     assert again.json() == {**first, "replayed": True}
     tree = server.tree()
-    assert server.process is not None
-    server.process.kill()  # kill -9 of what started it
-    server.process.wait()
+    server.kill()
     _, alive = psutil.wait_procs(tree, timeout=20)
     # Ray's own agents notice within a minute or two; nothing that serves or writes may stay.
     assert [p for p in alive if "Agent" not in "".join(p.cmdline())] == []

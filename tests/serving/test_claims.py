@@ -15,10 +15,11 @@ import pytest
 import redis
 from msgspec.structs import replace
 
+from nba.decision import Decision
 from nba.errors import LogError, UnavailableError
 from nba.records import DecisionRecord, Record, RewardRecord
 from serving import claims as claims_module
-from serving.claims import Claims
+from serving.claims import Claimed, Claims
 
 if TYPE_CHECKING:
     from tests.conftest import RecordFactory, RedisProcess
@@ -26,14 +27,22 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 TTL_S = 3_600.0
+_opened: list[Claims] = []
 
 
 def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Runs an asynchronous test."""
+    """Runs an asynchronous test, and closes the claims that it opened."""
+
+    async def run_and_close(**fixtures: Any) -> None:
+        try:
+            await test(**fixtures)
+        finally:
+            while _opened:
+                await _opened.pop().close()
 
     @functools.wraps(test)
-    def run(*arguments: Any, **named: Any) -> None:
-        asyncio.run(test(*arguments, **named))  # type: ignore[arg-type]
+    def run(**fixtures: Any) -> None:
+        asyncio.run(run_and_close(**fixtures))
 
     return run
 
@@ -44,7 +53,9 @@ def nothing() -> Iterable[Record]:
 
 def unready(url: str, **options: Any) -> Claims:
     """Claims that are not connected yet, and patient: only the tests about time have the real timeout."""
-    return Claims(url, ttl_s=TTL_S, **{"retry_s": 0.01, "timeout_s": 2.0, **options})
+    claims = Claims(url, ttl_s=TTL_S, **{"retry_s": 0.01, "timeout_s": 2.0, **options})
+    _opened.append(claims)
+    return claims
 
 
 async def ready(url: str, log: Iterable[Record] = (), **options: Any) -> Claims:
@@ -66,6 +77,11 @@ async def logged(claims: Claims, record: DecisionRecord) -> DecisionRecord:
     (claimed,) = await claims.claim_many([record])
     assert await claims.commit([claimed.record]) == [True]
     return claimed.record
+
+
+def decisions(claimed: Iterable[Claimed] | Iterable[DecisionRecord]) -> list[Decision]:
+    """What was decided, whatever the epoch."""
+    return [c.record.decision if isinstance(c, Claimed) else c.decision for c in claimed]
 
 
 def server(url: str) -> redis.Redis:
@@ -94,7 +110,6 @@ async def test_the_first_claim_is_new_and_the_next_is_stored(redis_url: str, dec
     (second,) = await claims.claim_many([decision_record("d-0", draw=2)])
     assert (second.status, second.committed) == ("stored", True)
     assert second.record == first.record
-    await claims.close()
 
 
 @in_loop
@@ -103,7 +118,6 @@ async def test_another_body_is_a_conflict(redis_url: str, decision_record: Recor
     stored = await logged(claims, decision_record("d-0", fingerprint="one"))
     (claimed,) = await claims.claim_many([decision_record("d-0", fingerprint="two")])
     assert (claimed.status, claimed.record) == ("conflict", stored)
-    await claims.close()
 
 
 @in_loop
@@ -115,8 +129,6 @@ async def test_of_fifty_claims_at_once_one_is_new(redis_url: str, decision_recor
     statuses = [c.status for (c,) in claimed]
     assert (statuses.count("new"), statuses.count("stored")) == (1, 49)
     assert len({c.record.decision.draw for (c,) in claimed}) == 1
-    for replica in replicas:
-        await replica.close()
 
 
 @in_loop
@@ -128,7 +140,6 @@ async def test_a_large_batch_is_claimed_in_order(redis_url: str, decision_record
     assert [c.status for c in claimed] == ["new"] * 450 + ["stored"]
     assert [c.record.decision.draw for c in claimed] == [*range(450), 0]
     assert await claims.commit([c.record for c in claimed]) == [True] * 451
-    await claims.close()
 
 
 @in_loop
@@ -144,7 +155,6 @@ async def test_a_claim_whose_maker_died_is_handed_on_as_not_logged(
     assert await heir.commit([second.record]) == [True]
     (third,) = await heir.claim_many([decision_record("d-0", draw=3)])
     assert (third.status, third.committed, third.record) == ("stored", True, first.record)
-    await heir.close()
 
 
 @in_loop
@@ -168,24 +178,44 @@ async def test_an_emptied_store_is_refused_until_it_is_rebuilt(redis_url: str, d
     assert claims.epoch > before
     again = await claims.claim_many([decision_record(f"d-{i}", draw=999) for i in range(300)])
     assert {c.status for c in again} == {"stored"}
-    assert [c.record for c in again] == log
-    await claims.close()
+    assert decisions(again) == decisions(log)
 
 
 @in_loop
 async def test_the_fence_stops_what_an_emptied_store_forgot(redis_url: str, decision_record: RecordFactory) -> None:
     """Two are claimed, one is in the log when the store is rebuilt. The other may be decided anew, so it must be."""
     claims = await ready(redis_url)
-    seen, missed = (c.record for c in await claims.claim_many([decision_record("seen"), decision_record("missed")]))
+    before = await claims.claim_many([decision_record("seen", draw=1), decision_record("missed", draw=2)])
     server(redis_url).flushall()
-    other = await ready(redis_url, [seen])
-    anew = await logged(other, decision_record("missed", draw=5))
-    assert await claims.commit([seen, missed]) == [True, False]
-    (again,) = await claims.claim_many([decision_record("missed")])
-    assert (again.status, again.record) == ("stored", anew)
-    assert anew.epoch > missed.epoch
-    for replica in (claims, other):
-        await replica.close()
+    other = await ready(redis_url, [before[0].record])
+    anew = await logged(other, decision_record("missed", draw=3))
+    assert await claims.commit([c.record for c in before]) == [False, False]
+    seen, missed = await claims.claim_many([decision_record("seen", draw=4), decision_record("missed", draw=5)])
+    assert (seen.status, seen.committed, seen.record.decision.draw) == ("stored", False, 1)
+    assert (missed.status, missed.committed, missed.record) == ("stored", True, anew)
+    assert await claims.commit([seen.record]) == [True]
+
+
+@in_loop
+async def test_a_claim_that_was_restored_is_logged_again_in_the_present_epoch(
+    redis_url: str, decision_record: RecordFactory
+) -> None:
+    """Worked by hand: `first` is logged in epoch 1, but too late for the rebuild that begins epoch 2. `second` is
+    claimed in epoch 2 and still on its way to the log when Redis is emptied again. Epoch 3 knows only `first`; were it
+    answered as of epoch 1, `second` would arrive and outrank it.
+    """
+    claims = await ready(redis_url)
+    (first,) = await claims.claim_many([decision_record("d-0", draw=1)])
+    server(redis_url).flushall()
+    await until_ready(claims)
+    (second,) = await claims.claim_many([decision_record("d-0", draw=2)])
+    server(redis_url).flushall()
+    await until_ready(claims, lambda: [first.record])
+    (third,) = await claims.claim_many([decision_record("d-0", draw=3)])
+    assert (third.status, third.committed, third.record.decision.draw) == ("stored", False, 1)
+    assert third.record.epoch == claims.epoch > second.record.epoch > first.record.epoch
+    assert await claims.commit([first.record, second.record, third.record]) == [False, False, True]
+    assert await claims.find("d-0") == third.record
 
 
 @in_loop
@@ -194,7 +224,6 @@ async def test_the_fence_is_shut_while_the_store_is_lost(redis_url: str, decisio
     (claimed,) = await claims.claim_many([decision_record("d-0")])
     server(redis_url).flushall()
     assert await claims.commit([claimed.record]) == [False]
-    await claims.close()
 
 
 @in_loop
@@ -204,13 +233,11 @@ async def test_every_rebuild_has_an_epoch_never_used_before(redis_url: str, deci
     for _ in range(3):
         claims = await ready(redis_url)
         epochs.append(claims.epoch)
-        await claims.close()
         server(redis_url).flushall()
     claims = await ready(redis_url, [decision_record("d-0", epoch=2**52)])
     epochs.append(claims.epoch)
     assert epochs == sorted(set(epochs))
     assert epochs[-1] == 2**52 + 1
-    await claims.close()
 
 
 @in_loop
@@ -218,7 +245,6 @@ async def test_a_rebuild_keeps_the_first_of_the_highest_epoch(redis_url: str, de
     log = [decision_record("d-0", draw=n, epoch=epoch) for n, epoch in ((0, 0), (1, 2), (2, 2), (3, 1), (4, 0))]
     claims = await ready(redis_url, log)
     assert await claims.find("d-0") == log[1]
-    await claims.close()
 
 
 @in_loop
@@ -227,7 +253,8 @@ async def test_what_a_rebuild_read_is_not_taken_for_synced(redis_url: str, decis
     claims = await ready(redis_url, [decision_record("d-0")])
     (claimed,) = await claims.claim_many([decision_record("d-0")])
     assert (claimed.status, claimed.committed) == ("stored", False)
-    await claims.close()
+    assert await claims.commit([claimed.record]) == [True]
+    assert (await claims.claim_many([decision_record("d-0")]))[0].committed
 
 
 @in_loop
@@ -259,7 +286,6 @@ async def test_the_lock_of_a_rebuilder_that_died_runs_out(redis_url: str) -> Non
     claims = unready(redis_url)
     assert await claims.ensure(nothing) == "rebuilding"
     await until_ready(claims)
-    await claims.close()
 
 
 @in_loop
@@ -274,7 +300,6 @@ async def test_a_rebuilder_that_lost_its_lock_does_not_open_the_store(
     assert await claims.ensure(read) != "ready"
     assert server(redis_url).get("nba:epoch") is None
     assert server(redis_url).get("nba:rebuild") == b"another"
-    await claims.close()
 
 
 @in_loop
@@ -288,7 +313,6 @@ async def test_a_log_that_cannot_be_read_says_so_and_frees_the_lock(redis_url: s
         await claims.ensure(read)
     assert claims.state != "ready"
     await until_ready(claims)
-    await claims.close()
 
 
 @in_loop
@@ -299,9 +323,10 @@ async def test_a_rebuild_by_another_replica_interrupts_nobody(redis_url: str, de
     (after,) = await claims.claim_many([decision_record("d-1")])
     assert after.status == "new"
     assert after.record.epoch == claims.epoch == other.epoch > before.record.epoch
-    assert await claims.commit([before.record, after.record]) == [True, True]
-    for replica in (claims, other):
-        await replica.close()
+    assert await claims.commit([before.record, after.record]) == [False, True]
+    (again,) = await claims.claim_many([decision_record("d-0", draw=1)])
+    assert decisions([again]) == decisions([before])
+    assert await claims.commit([again.record]) == [True]
 
 
 @in_loop
@@ -323,7 +348,6 @@ async def test_a_hung_redis_costs_one_timeout_then_nothing(
     assert await claims.ensure(nothing) == "down"
     own_redis.send(signal.SIGCONT)
     await until_ready(claims)
-    await claims.close()
 
 
 @in_loop
@@ -342,8 +366,7 @@ async def test_a_dead_redis_fails_at_once_and_comes_back_stale(
     own_redis.start()
     await until_ready(claims, lambda: [record])
     (claimed,) = await claims.claim_many([decision_record("d-0", draw=3)])
-    assert (claimed.status, claimed.record) == ("stored", record)
-    await claims.close()
+    assert (claimed.status, claimed.record.decision) == ("stored", record.decision)
 
 
 @in_loop
@@ -368,8 +391,7 @@ async def test_a_restart_with_older_data_is_refilled(tmp_path: Path, decision_re
         await until_ready(claims, lambda: readings.append(1) or log)
         assert readings == [1]
         again = await claims.claim_many([decision_record("d-0", draw=2), decision_record("d-1", draw=2)])
-        assert [c.record for c in again] == log
-        await claims.close()
+        assert decisions(again) == decisions(log)
     finally:
         own.kill()
 
@@ -391,9 +413,8 @@ async def test_unclaimed_decisions_are_kept_for_retries_and_for_redis(
     await until_ready(claims)
     assert not claims.needs_rebuild
     (elsewhere,) = await other.claim_many([decision_record("d-0", draw=3)])
-    assert (elsewhere.status, elsewhere.committed, elsewhere.record) == ("stored", True, claimed.record)
-    for replica in (claims, other):
-        await replica.close()
+    assert (elsewhere.status, elsewhere.committed) == ("stored", False)
+    assert elsewhere.record == replace(claimed.record, epoch=other.epoch)
 
 
 @in_loop
@@ -409,9 +430,8 @@ async def test_a_claim_that_a_hung_redis_took_after_all_is_the_same_decision(
     await until_ready(claims)
     (retry,) = await claims.claim_many([decision_record("d-0", draw=2)])
     assert retry.status == "stored"
-    assert retry.committed == (retry.record.epoch == 0)
+    assert not retry.committed
     assert retry.record.decision == claimed.record.decision
-    await claims.close()
 
 
 @in_loop
@@ -428,8 +448,8 @@ async def test_more_unclaimed_decisions_than_fit_come_from_the_log(
     await until_ready(claims, lambda: log)
     assert not claims.needs_rebuild
     again = await claims.claim_many([decision_record(f"d-{i}", draw=99) for i in range(5)])
-    assert [(c.status, c.record) for c in again] == [("stored", record) for record in log]
-    await claims.close()
+    assert {c.status for c in again} == {"stored"}
+    assert decisions(again) == decisions(log)
 
 
 @in_loop
@@ -444,8 +464,6 @@ async def test_a_claim_made_meanwhile_outranks_an_unclaimed_decision(
     record = await logged(claims, decision_record("d-0", draw=2))
     await until_ready(cut_off)
     assert await cut_off.find("d-0") == record
-    for replica in (claims, cut_off):
-        await replica.close()
 
 
 @in_loop
@@ -457,7 +475,6 @@ async def test_find_tells_none_from_unknown(redis_url: str, decision_record: Rec
     server(redis_url).flushall()
     with pytest.raises(UnavailableError):
         await claims.find("d-0")
-    await claims.close()
 
 
 @in_loop
@@ -469,7 +486,6 @@ async def test_a_reward_is_new_then_pending_then_duplicate(redis_url: str, decis
     await claims.commit_reward(report)
     later = replace(report, received_at=report.received_at + timedelta(seconds=5))
     assert await claims.claim_reward(later, once=False) == "duplicate"
-    await claims.close()
 
 
 @pytest.mark.parametrize("changes", [{"value": 0.5}, {"outcome": "rated"}, {"value": -1.0}])
@@ -483,7 +499,6 @@ async def test_a_key_with_another_value_or_outcome_is_a_conflict(
     assert await claims.claim_reward(replace(report, **changes), once=False) == "conflict"
     await claims.commit_reward(replace(report, **changes))
     assert await claims.claim_reward(report, once=False) == "pending"
-    await claims.close()
 
 
 @in_loop
@@ -496,7 +511,6 @@ async def test_an_outcome_that_counts_once_is_taken_once(redis_url: str, decisio
     assert await claims.claim_reward(reward(decision_record, key="k-3"), once=True) == "duplicate"
     assert await claims.claim_reward(reward(decision_record, key="k-3"), once=False) == "new"
     assert await claims.claim_reward(reward(decision_record, key="k-4", outcome="rated"), once=True) == "new"
-    await claims.close()
 
 
 @in_loop
@@ -507,7 +521,6 @@ async def test_rewards_are_rebuilt_from_the_log(redis_url: str, decision_record:
     assert await claims.claim_reward(replace(report, value=0.5), once=True) == "conflict"
     server(redis_url).flushall()
     assert await claims.claim_reward(report, once=True) == "unavailable"
-    await claims.close()
 
 
 @in_loop
@@ -526,7 +539,6 @@ async def test_claims_expire_and_old_ones_are_not_restored(redis_url: str, decis
     assert left["recent"] == pytest.approx(20, abs=2)
     assert left["ahead"] == pytest.approx(60, abs=1)
     assert await claims.find("old") is None
-    await claims.close()
 
 
 @in_loop
@@ -535,7 +547,6 @@ async def test_keys_stay_below_the_prefix(redis_url: str, decision_record: Recor
     await logged(claims, decision_record("a:b*?"))
     await claims.claim_reward(reward(decision_record), once=True)
     assert sorted(server(redis_url).keys()) == [b"{other}:d:a:b*?", b"{other}:epoch", b"{other}:r:d-0"]
-    await claims.close()
 
 
 @in_loop
@@ -564,7 +575,6 @@ async def test_a_redis_that_may_drop_claims_is_refused(own_redis: RedisProcess) 
     assert "noeviction" in claims.reason
     server(own_redis.url).config_set("maxmemory-policy", "noeviction")
     await until_ready(claims)
-    await claims.close()
 
 
 @in_loop
@@ -574,7 +584,6 @@ async def test_a_full_redis_is_down_not_an_error(own_redis: RedisProcess, decisi
     (claimed,) = await claims.claim_many([decision_record("d-0")])
     assert (claimed.status, claims.state) == ("unclaimed", "down")
     assert "OOM" in claims.reason
-    await claims.close()
 
 
 @in_loop
@@ -584,7 +593,6 @@ async def test_scripts_that_redis_forgot_are_loaded_again(redis_url: str, decisi
     assert (await claims.claim_many([decision_record("d-0")]))[0].status == "unclaimed"
     await until_ready(claims)
     assert (await claims.claim_many([decision_record("d-0")]))[0].status == "new"
-    await claims.close()
 
 
 @in_loop
@@ -594,7 +602,6 @@ async def test_a_stored_claim_that_nobody_can_read_is_unclaimed(redis_url: str, 
     server(redis_url).hset("nba:d:d-0", "record", "{}")
     assert (await claims.claim_many([decision_record("d-0")]))[0].status == "unclaimed"
     assert await claims.find("d-0") is None
-    await claims.close()
 
 
 @in_loop
@@ -605,4 +612,3 @@ async def test_after_a_failure_redis_is_left_alone_for_a_second(redis_url: str) 
     assert await claims.ensure(nothing) == "down"
     await asyncio.sleep(0.25)
     assert await claims.ensure(nothing) == "ready"
-    await claims.close()

@@ -44,7 +44,7 @@ class Store:
     def __init__(self, told: list[str]) -> None:
         self.told = told
         self.stored: dict[str, Claimed] = {}
-        self.down = False
+        self.down = self.down_after_commit = False
         self.fences: list[bool] = []  # answers of the next commits; True when they run out
 
     async def claim_many(self, records: Sequence[DecisionRecord]) -> list[Claimed]:
@@ -65,6 +65,7 @@ class Store:
     async def commit(self, records: Sequence[DecisionRecord]) -> list[bool]:
         self.told.append("commit")
         fenced = self.fences.pop(0) if self.fences else True
+        self.down = self.down or self.down_after_commit
         if not fenced:
             self.stored.clear()  # as a store does that was lost
         for record in records if fenced else ():
@@ -183,6 +184,21 @@ def test_a_store_that_keeps_changing_hands_ends_in_the_baseline(rig: Rig) -> Non
 
     play(scenario)
     assert rig.told == ["claim", "log", "commit"] * 3
+
+
+def test_a_store_that_goes_away_after_the_claim_leaves_one_record_and_its_answer(rig: Rig) -> None:
+    """The commit fails and the next claim cannot be had: what was claimed is in the log, and is the answer."""
+
+    async def scenario() -> None:
+        rig.store.fences = [False]
+        rig.store.down_after_commit = True
+        made = await rig.decide()
+        assert isinstance(made, Made)
+        assert rig.log.records == [made.record]
+        assert (made.record.epoch, made.record.decision.learnable) == (7, True)
+
+    play(scenario)
+    assert rig.told == ["claim", "log", "commit", "claim"]
 
 
 def test_without_claims_the_decision_is_logged_degraded_and_teaches_nothing(rig: Rig) -> None:

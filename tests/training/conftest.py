@@ -23,7 +23,7 @@ from nba.rounds import LoggedRounds
 from nba.snapshot import Snapshot
 from nba.types import Context, Policy
 from training.learn import from_rounds
-from training.tracking import Tracking
+from training.tracking import Run, Tracking
 from training.truth import SimulatedMoment, simulate
 from training.window import Window
 
@@ -54,6 +54,12 @@ def home(tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
 def tracking(home: Home) -> Tracking:
     """The installation's MLflow."""
     return Tracking.of(home)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares the drawing, which is half of the time, where a test does not look at it."""
+    monkeypatch.setattr(Run, "figure", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

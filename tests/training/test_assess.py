@@ -48,6 +48,7 @@ def test_what_learned_from_a_good_log_passes(home: Home, tracking: Tracking, pac
     assert pictures == ["plots/estimates.png", "plots/weights.png"]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_held_out_customers_are_those_of_the_versions_own_split(
     home: Home, tracking: Tracking, pack: Pack, frozen: Window
 ) -> None:
@@ -57,6 +58,7 @@ def test_the_held_out_customers_are_those_of_the_versions_own_split(
     assert told.evaluation.overall.rounds == sum(len(rounds) for rounds in frozen.split(split)[1].values())
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_log_with_wrong_propensities_is_refused_as_biased(
     home: Home, tracking: Tracking, pack: Pack, frozen: Window
 ) -> None:
@@ -69,6 +71,7 @@ def test_a_log_with_wrong_propensities_is_refused_as_biased(
     assert "the log is biased" in told.verdict.reasons[0]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_challenger_no_better_is_refused(home: Home, tracking: Tracking, pack: Pack, frozen: Window) -> None:
     champion = train_on_log(home, tracking, pack, "square_cb", frozen, split=Split(), prior=None)
     version = train_without_rounds(home, tracking, pack, "uniform")
@@ -77,6 +80,7 @@ def test_a_challenger_no_better_is_refused(home: Home, tracking: Tracking, pack:
     assert any("not clearly above 0" in reason for reason in told.verdict.reasons)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_champion_of_another_pack_cannot_be_compared_with(
     home: Home, tracking: Tracking, pack: Pack, frozen: Window
 ) -> None:
@@ -90,6 +94,7 @@ def test_a_champion_of_another_pack_cannot_be_compared_with(
     )
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_judging_again_adds_nothing(home: Home, tracking: Tracking, pack: Pack, frozen: Window) -> None:
     version = train_without_rounds(home, tracking, pack, "rules")
     first = judged(home, tracking, pack, version, None, frozen)

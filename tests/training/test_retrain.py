@@ -36,7 +36,7 @@ def stock(home: Home, log: Path, pack: Pack) -> Tracking:
 
 
 @pytest.fixture
-def stocked(home: Home, support_log: Path, pack: Pack) -> Home:
+def stocked(home: Home, support_log: Path, pack: Pack, no_pictures: None) -> Home:
     """An installation that is ready for its first retrain."""
     stock(home, support_log, pack)
     return home
@@ -182,7 +182,7 @@ def test_a_champion_that_came_meanwhile_is_left_alone(
 
 
 def test_the_first_champion_may_come_from_a_retrain(
-    home: Home, support_log: Path, tracking: Tracking, pack: Pack
+    home: Home, support_log: Path, tracking: Tracking, pack: Pack, no_pictures: None
 ) -> None:
     shutil.copytree(support_log, home.log)
     told = again(home, tracking, pack)

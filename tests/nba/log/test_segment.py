@@ -11,7 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nba.log.segment import MAGIC, MAX_PAYLOAD, Damage, Frame, OpenSegment, frame, make_folder, owned, scan, segments
+from nba.log.segment import (
+    CHUNK,
+    MAGIC,
+    MAX_PAYLOAD,
+    Damage,
+    Frame,
+    OpenSegment,
+    frame,
+    make_folder,
+    owned,
+    scan,
+    segments,
+)
 
 HEADER = 13
 
@@ -69,6 +81,12 @@ def test_frames_far_longer_than_a_read_come_back_whole() -> None:
 def test_damage_longer_than_memory_is_passed() -> None:
     data = frame(1, b"a") + b"\xff" * (3 * MAX_PAYLOAD + 5) + frame(1, b"b")
     assert scanned(data)[1:] == [Damage(14, 3 * MAX_PAYLOAD + 5, tail=False), Frame(3 * MAX_PAYLOAD + 19, 1, b"b")]
+
+
+@pytest.mark.parametrize("short", range(5))
+def test_a_frame_is_found_though_its_first_bytes_end_a_read(short: int) -> None:
+    """Damage that ends so many bytes before the second read does."""
+    assert payloads(b"?" * (2 * CHUNK - short) + frame(1, b"a")) == [b"a"]
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20), st.binary(max_size=60), st.integers(0, 20))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nba.encoder import joint_features
 from nba.errors import ShapeError
 from nba.moment_plan import MomentPlan
-from nba.policies.linear import LinearModel
+from nba.policies.linear import RIDGES, LinearModel
 from nba.rounds import LoggedRounds
 
 
@@ -28,7 +28,7 @@ def rounds_of(contexts: list[list[float]], actions: list[int], rewards: list[flo
 
 def test_one_action_by_hand() -> None:
     """Features z = (own,) and no shared ones. x = 1, r = 3 and x = 1, r = 1: (2 + 1) w = 4, so w = 4/3."""
-    model = LinearModel.fit(rounds_of([[1.0], [1.0]], [0, 0], [3.0, 1.0], k=1), np.eye(1))
+    model = LinearModel.fit(rounds_of([[1.0], [1.0]], [0, 0], [3.0, 1.0], k=1), np.eye(1), ridge=1.0)
     assert model.weights.tolist() == [[pytest.approx(4 / 3)]]
     assert model.values(np.array([[2.0]], dtype=np.float32)).tolist() == [[pytest.approx(8 / 3)]]
 
@@ -39,7 +39,7 @@ def test_what_is_shared_warms_an_action_that_was_never_taken() -> None:
     b = w = 1/3, so action 0 is worth 2/3 and action 1, never tried, 1/3.
     """
     features = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
-    model = LinearModel.fit(rounds_of([[1.0]], [0], [1.0]), features)
+    model = LinearModel.fit(rounds_of([[1.0]], [0], [1.0]), features, ridge=1.0)
     assert model.weights.ravel() == pytest.approx([2 / 3, 1 / 3])
 
 
@@ -62,13 +62,46 @@ def test_weights_are_those_of_a_ridge_regression_on_joint_features(sizes: tuple[
     rounds = rounds_of(contexts, rng.integers(0, k, n).tolist(), rng.normal(size=n).tolist(), k)
     phi = joint_features(rounds.contexts, features[rounds.actions])
     theta = np.linalg.solve(phi.T @ phi + np.eye(phi.shape[1]), phi.T @ rounds.rewards)
-    model = LinearModel.fit(rounds, features)
+    model = LinearModel.fit(rounds, features, ridge=1.0)
     np.testing.assert_allclose(model.weights, features @ theta.reshape(-1, d), atol=1e-9)
 
 
 def test_a_larger_ridge_trusts_the_rounds_less() -> None:
     """x = 1, r = 1, ridge 3: w = 1 / (1 + 3)."""
     assert LinearModel.fit(rounds_of([[1.0]], [0], [1.0], k=1), np.eye(1), ridge=3.0).weights[0, 0] == 0.25
+
+
+def test_the_ridge_is_the_one_under_which_the_rounds_are_likeliest() -> None:
+    """By brute force: r ~ N(0, v (I + phi phi' / ridge)), v at its best, over all the ridges there are."""
+    rng = np.random.default_rng(0)
+    features = np.hstack([rng.integers(0, 2, (3, 2)).astype(np.float64), np.eye(3)])
+    contexts, actions = rng.normal(size=(80, 4)), rng.integers(0, 3, 80)
+    rewards = np.einsum("nd,nd->n", contexts, rng.normal(0.0, 0.3, (3, 4))[actions]) + rng.normal(size=80)
+    rounds = rounds_of(contexts.tolist(), actions.tolist(), rewards.tolist(), 3)
+    phi = joint_features(rounds.contexts, features[rounds.actions])
+
+    def log_likelihood(ridge: float) -> float:
+        covariance = np.eye(80) + phi @ phi.T / ridge
+        noise = rewards @ np.linalg.solve(covariance, rewards) / 80
+        return float(-80 * np.log(noise) - np.linalg.slogdet(covariance)[1])
+
+    likeliest = max(RIDGES, key=log_likelihood)
+    assert RIDGES[0] < likeliest < RIDGES[-1]
+    assert LinearModel.fit(rounds, features).ridge == likeliest
+
+
+def test_noise_alone_teaches_nothing_much() -> None:
+    """Rewards that no context explains: the weights are shrunk to a small part of what they would be."""
+    rng = np.random.default_rng(1)
+    rounds = rounds_of(rng.normal(size=(400, 8)).tolist(), [0] * 400, rng.normal(size=400).tolist(), 1)
+    shrunk, trusted = LinearModel.fit(rounds, np.eye(1)), LinearModel.fit(rounds, np.eye(1), ridge=1.0)
+    assert np.linalg.norm(shrunk.weights) < 0.5 * np.linalg.norm(trusted.weights)
+
+
+@pytest.mark.parametrize("reward", [0.0, 1.0, -3.5])
+def test_a_constant_reward_is_learned(reward: float) -> None:
+    rounds = rounds_of([[1.0]] * 200, [0, 1] * 100, [reward] * 200)
+    assert LinearModel.fit(rounds, np.eye(2)).weights.ravel() == pytest.approx([reward] * 2, rel=0.02)
 
 
 def test_learning_in_parts_equals_learning_at_once(
