@@ -209,40 +209,53 @@ class Engine:
     async def _claim_and_log(self, records: Sequence[DecisionRecord], timing: Timing) -> list[Made | NbaError]:
         results: dict[int, Made | NbaError] = {}
         unfenced: dict[int, Made] = {}  # claimed and logged, but the store did not say that the claim still stands
-        waiting = list(range(len(records)))
         for _ in range(TRIES):
-            with timing.stage("claim"):
-                claimed = await self._claims.claim_many([records[i] for i in waiting])
-            to_log: dict[int, Made] = {}
-            for i, claim in zip(waiting, claimed, strict=True):
-                outcome = _outcome(claim)
-                if claim.status == "unclaimed" and i in unfenced:
-                    # The store is gone since: what it gave is in the log already; a second record would only blur it.
-                    results[i] = unfenced[i]
-                    continue
-                if isinstance(outcome, NbaError) or (claim.committed and claim.status == "stored"):
-                    results[i] = outcome
-                else:
-                    to_log[i] = outcome
-            logged = [made.record for made in to_log.values()]
-            if logged:
-                try:
-                    with timing.stage("log"), self._metrics.log_waiting.track_inprogress():
-                        await asyncio.wrap_future(self._log.append(*logged))
-                except LogError as error:
-                    results.update({i: _not_logged(records[i], error) for i in to_log})
-                    break
-                with timing.stage("claim"):
-                    fenced = await self._claims.commit(logged)
+            waiting = {i: record for i, record in enumerate(records) if i not in results}
+            to_log = await self._claim(waiting, results, unfenced, timing)
+            if to_log:
+                await self._append(to_log, results, timing)
                 unfenced.update(to_log)
-                results.update({i: made for (i, made), ok in zip(to_log.items(), fenced, strict=True) if ok})
-            waiting = [i for i in waiting if i not in results]
-            if not waiting:
+            if len(results) == len(records):
                 break
         for result in results.values():
             if isinstance(result, Made):
                 (self._metrics.replayed if result.replayed else self._metrics.decided)(result.record)
         return [results[i] if i in results else _unfenced(record) for i, record in enumerate(records)]
+
+    async def _claim(
+        self,
+        waiting: Mapping[int, DecisionRecord],
+        results: dict[int, Made | NbaError],
+        unfenced: Mapping[int, Made],
+        timing: Timing,
+    ) -> dict[int, Made]:
+        """What has to be logged before it is answered; what need not be is in the results."""
+        with timing.stage("claim"):
+            claimed = await self._claims.claim_many(list(waiting.values()))
+        to_log: dict[int, Made] = {}
+        for i, claim in zip(waiting, claimed, strict=True):
+            outcome = _outcome(claim)
+            if claim.status == "unclaimed" and i in unfenced:
+                # The store is gone since: what it gave is in the log already; a second record would only blur it.
+                results[i] = unfenced[i]
+            elif isinstance(outcome, NbaError) or (claim.status == "stored" and claim.committed):
+                results[i] = outcome
+            else:
+                to_log[i] = outcome
+        return to_log
+
+    async def _append(self, to_log: Mapping[int, Made], results: dict[int, Made | NbaError], timing: Timing) -> None:
+        """Logs and commits; what may be answered then is in the results, and what could not be logged."""
+        records = [made.record for made in to_log.values()]
+        try:
+            with timing.stage("log"), self._metrics.log_waiting.track_inprogress():
+                await asyncio.wrap_future(self._log.append(*records))
+        except LogError as error:
+            results.update({i: _not_logged(made.record, error) for i, made in to_log.items()})
+            return
+        with timing.stage("claim"):
+            fenced = await self._claims.commit(records)
+        results.update({i: made for (i, made), ok in zip(to_log.items(), fenced, strict=True) if ok})
 
 
 def _refuse_late(body: DecideBody, elapsed_s: float) -> None:

@@ -52,7 +52,9 @@ class Server:
         self.metrics = Metrics()
         self.log = LogWriter(self.home.log)
         url = settings.redis_url or redis_url(self.home)
-        self.claims = Claims(url or NO_REDIS, ttl_s=_claim_ttl_s(self.packs))
+        self.claims = Claims(
+            url or NO_REDIS, ttl_s=_claim_ttl_s(self.packs), timeout_s=settings.claim_timeout_ms / 1_000.0
+        )
         self.champions = ChampionFollower(
             self.packs,
             self.home,

@@ -32,6 +32,7 @@ class Settings:
     cpus: float = 0.2  # cores Ray sets aside for a replica
     feature_deadline_ms: float = 50.0  # longest feature read of one decision
     answer_margin_ms: float = 20.0  # of a request's timeout_ms, kept for all that is not the feature read
+    claim_timeout_ms: float = 250.0  # longest call to the state store; one that fails leaves it alone for a second
     max_in_flight: int = 128  # requests a replica works on at once; more are told to come back
     body_timeout_s: float = 2.0  # longest time a request's body may take to arrive
     max_body: int = 256 * 1024  # bytes

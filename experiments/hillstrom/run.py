@@ -164,8 +164,8 @@ async def serve(url: str, customers: list[Customer], run_name: str) -> Served:
                 if result["action"]["action_id"] == customer.action
             ]
             await _report(client, matched)
-            say(f"  {begin + len(batch):,} of {len(customers):,}", end="\r")
-    say("")
+            if sys.stdout.isatty():
+                say(f"  {begin + len(batch):,} of {len(customers):,}", end="\r")
     versions = {answer["policy"]["version"] for answer in answers}
     if len(versions) != 1:
         sys.exit(f"error: versions {sorted(versions)} served one half; they should not mix")

@@ -23,7 +23,7 @@ class EpsilonGreedy:
     def distribution(self, contexts: Contexts, mask: ActionMask) -> Distribution:
         """Probabilities (n, k)."""
         values = np.where(mask, self.model.values(contexts), -np.inf)
-        best = (values == values.max(axis=1, keepdims=True)) & mask
+        best = values == values.max(axis=1, keepdims=True)
         greedy = best / best.sum(axis=1, keepdims=True)
         mixed: Distribution = (1.0 - self.epsilon) * greedy + self.epsilon * mask / mask.sum(axis=1, keepdims=True)
         return mixed

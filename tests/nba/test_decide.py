@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -87,6 +88,29 @@ def test_the_propensity_logged_is_the_number_sampled_with(
     assert [share * WHOLE for share in decision.distribution] == counts
     assert decision.mode == "online"
     assert decision.learnable
+
+
+@pytest.mark.parametrize(
+    ("draw", "action"),
+    [
+        (0, "greet"),
+        (2**52 - 1, "greet"),
+        (2**52, "offer"),
+        (2**53 - 1, "offer"),
+    ],
+)
+def test_an_action_without_a_chance_is_never_drawn_not_even_at_the_edges(
+    shop: Pack,
+    make_snapshot: MakeSnapshot,
+    make_request: MakeRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    draw: int,
+    action: str,
+) -> None:
+    """no_action and remind have none; greet has the draws below 2**52, offer those from there on."""
+    monkeypatch.setattr(sys.modules["nba.decide"], "draw_bits", lambda *parts: draw)
+    decision = one(make_snapshot(shop, Fixed(0.0, 0.5, 0.0, 0.5)), make_request(values={"mood": 0.0}))
+    assert (decision.action_id, decision.propensity) == (action, 0.5)
 
 
 def test_the_draw_comes_from_the_secret_the_id_and_the_bundle() -> None:

@@ -98,18 +98,18 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key() -> None:
 
 
 def test_a_huge_file_is_refused_at_once() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     assert f"more than {MAX_BYTES} bytes" in refusal(b"a: 1\n" * 10_000_000).message
-    assert time.monotonic() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 def test_a_billion_laughs_are_refused_at_once() -> None:
     """Ten lines of ten aliases each stand for ten thousand million values."""
     lines = ["a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha, ha]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
-    started = time.monotonic()
+    started = time.process_time()
     assert refusal("\n".join(lines)).message == "shop.yaml:2: a1.0: an alias (*name)"
-    assert time.monotonic() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 @given(st.text(max_size=60) | st.text(alphabet="ab:- \n[]{}&*!|>'\"#,?%@`\t0.~<=", max_size=60))

@@ -32,6 +32,12 @@ def test_an_action_that_is_not_eligible_counts_for_nothing() -> None:
     assert found[0, 1] == 0.0
 
 
+def test_an_action_that_is_not_eligible_cannot_divide_by_nought() -> None:
+    """It looks better by 1/4, so that 2 + 8 * (1/2 - 3/4) would be 0. The last has 1 / (2 + 8 * 1/4)."""
+    found = inverse_gap(np.array([[0.5, 0.75, 0.25]]), np.array([[True, False, True]]), 8.0)
+    assert found[0].tolist() == [0.75, 0.0, 0.25]
+
+
 def test_equal_values_are_explored_evenly() -> None:
     found = inverse_gap(np.zeros((1, 4)), np.array([[True, True, False, True]]), 50.0)
     assert found[0] == pytest.approx([1 / 3, 1 / 3, 0.0, 1 / 3])
