@@ -11,6 +11,7 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import socket
 import stat
 import sys
@@ -41,18 +42,22 @@ class Running:
     _folder: Path
     _replaced: Mapping[str, str | None] = field(default_factory=dict)
 
-    def stop(self, *, keep_logs: bool = False) -> None:
+    def stop(self) -> None:
         """Lets what is in flight finish, then ends Serve, Ray and the ingress; waits for them."""
+        self._stop(gently=True)
+
+    def _stop(self, *, gently: bool) -> None:
         import ray
         from ray import serve
 
         with contextlib.redirect_stdout(io.StringIO()):  # Ray tells, alarmed, that the controller has ended
-            with contextlib.suppress(Exception):  # whatever state it is in, Ray itself is ended below
-                serve.shutdown()  # type: ignore[no-untyped-call]
+            if gently:
+                with contextlib.suppress(Exception):  # whatever state it is in, Ray itself is ended below
+                    serve.shutdown()  # type: ignore[no-untyped-call]
             ray.shutdown()
+        _end_stragglers(self._folder)
         _restore(self._replaced)
-        if not keep_logs:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def start(settings: Settings) -> Running:
@@ -69,7 +74,7 @@ def start(settings: Settings) -> Running:
         _start_serve(settings, folder)
         _wait_until_ready(running.url, settings)
     except BaseException:
-        running.stop(keep_logs=True)
+        running._stop(gently=False)
         raise
     return running
 
@@ -99,8 +104,10 @@ def _start_serve(settings: Settings, folder: Path) -> None:
     try:
         serve.run(build(settings), name=NAME, route_prefix="/")
     except RuntimeError as error:
-        logs = folder / "session_latest" / "logs" / "serve"
-        raise UnavailableError(f"the server did not start: {error}", help=f"its logs are in {logs}") from error
+        kept = settings.home / "failed-start"
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(folder / "session_latest" / "logs" / "serve", kept)
+        raise UnavailableError(f"the server did not start: {error}", help=f"its logs are in {kept}") from error
 
 
 def _wait_until_ready(url: str, settings: Settings) -> None:
@@ -182,6 +189,16 @@ def _stand_in(folder: Path) -> Path:
     path.write_text(f'#!/bin/sh\nexec {shlex.join(parts)} "$@"\n')
     path.chmod(stat.S_IRWXU)
     return path
+
+
+def _end_stragglers(folder: Path) -> None:
+    """Ends what Ray leaves behind where it was cut short: its agents look for their parent only now and then."""
+    ours = f"RAY_TMPDIR={folder}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+            of_ray = (process / "cmdline").read_bytes().startswith(b"ray::")
+            if of_ray and ours in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _token(home: Path) -> Path:

@@ -69,6 +69,7 @@ def ensure_champion(
             simulated,
             rounds=ROUNDS,
             seed=0,
+            settings=FIRST,
             on_step=lambda done: on_step(done, total),
         )
     else:
