@@ -1,6 +1,6 @@
 """The read plan: what the hot process must know of Feast's layout in Redis, so that it need not import Feast.
 
-`features.store.compile_plan` makes it from a pack's feature service and checks it against Feast itself.
+`features.compiler` makes it from a pack's feature service and checks it against Feast itself.
 """
 
 from __future__ import annotations
@@ -97,36 +97,3 @@ def current_plan(home: Home, pack: Pack) -> ReadPlan | None:
     except FeatureStoreError:
         return None
     return plan if (plan.pack_digest, plan.fingerprint) == (pack.digest, fingerprint(home)) else None
-
-
-def ensure_plan(home: Home, pack: Pack, redis_url: str) -> Path:
-    """Path of a plan that fits the pack and the registry.
-
-    The stored plan is kept while it fits, without importing Feast; else the repository is applied, and the plan
-    compiled and checked anew: some ten seconds, most of them Feast's import. A pack that stores nothing needs
-    neither Feast nor Redis. Raises FeatureStoreError, PackError, UnavailableError.
-    """
-    path = plan_path(home, pack)
-    if all(field.feature is None for field in pack.fields.values()):
-        save_plan(path, _empty(home, pack))
-    elif current_plan(home, pack) is None:
-        from features.store import apply, compile_plan  # these import Feast
-
-        apply(home, [pack], redis_url)
-        save_plan(path, compile_plan(home, pack, redis_url))
-    return path
-
-
-def _empty(home: Home, pack: Pack) -> ReadPlan:
-    """The plan of a pack whose every fact comes with the request."""
-    return ReadPlan(
-        schema=SCHEMA,
-        pack=pack.pack,
-        pack_digest=pack.digest,
-        service="",
-        fingerprint=fingerprint(home),
-        project="",
-        key_prefix=b"",
-        views=(),
-        features=(),
-    )

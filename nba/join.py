@@ -94,7 +94,7 @@ def subject_hash(subject: str) -> int:
 class _Kept:
     """The canonical decision of an id so far: the first of its highest epoch."""
 
-    rank: tuple[int, datetime, bytes]  # the least is canonical; of equals in time, by content: never by order
+    rank: tuple[int, datetime, bytes]  # of the record; the least is canonical
     case: Case
     moment: str
     row: int  # in the moment's columns; -1 where it cannot be learned from
@@ -130,9 +130,7 @@ class _Intake:
             self.activated[record.decision_id] = min(first, record.activated_at)
 
     def _add_decision(self, record: DecisionRecord) -> None:
-        decision = record.decision
-        digest = hashlib.blake2b(encode_record(record), digest_size=16).digest()
-        rank = (-record.epoch, decision.decided_at, digest)
+        decision, rank = record.decision, record.rank
         before = self.kept.get(record.decision_id)
         if before is not None and before.rank <= rank:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from datetime import datetime
 from typing import TypeAlias
@@ -39,6 +40,15 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="d
     def decision_id(self) -> str:
         """Whose fact this is."""
         return self.decision.decision_id
+
+    @property
+    def rank(self) -> tuple[int, datetime, bytes]:
+        """Of several records of one id the least is canonical: the first of the highest epoch.
+
+        Of records of one time by content, never by where they stand, so that any order of the log gives the same.
+        """
+        digest = hashlib.blake2b(encode_record(self), digest_size=16).digest()
+        return -self.epoch, self.decision.decided_at, digest
 
 
 class ActivationRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="activation"):

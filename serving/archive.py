@@ -66,4 +66,4 @@ def find_records(folder: Path, decision_ids: set[bytes]) -> dict[str, list[Recor
 def canonical(records: Iterable[Record]) -> DecisionRecord | None:
     """The decision among these records: the first of its highest epoch."""
     decisions = [record for record in records if isinstance(record, DecisionRecord)]
-    return min(decisions, key=lambda r: (-r.epoch, r.decision.decided_at), default=None)
+    return min(decisions, key=lambda record: record.rank, default=None)

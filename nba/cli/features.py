@@ -16,13 +16,18 @@ Packs = Annotated[list[str], typer.Option("--pack", "-p", help="A built-in pack'
 @app.command()
 def apply(packs: Packs = ["support"]) -> None:  # noqa: B006  # typer copies it
     """Apply the Feast repository and a feature service for each pack; compile and check the read plans."""
-    from features.plan import ensure_plan
+    from features.planning import ensure_plan
     from features.redis_server import RedisServer
     from nba.pack_file import load_pack
 
     home = Home.from_environment()
     with RedisServer.start(home) as redis:
-        for pack in map(load_pack, packs):
+        from features.store import apply as apply_repository
+
+        loaded = [load_pack(name) for name in packs]
+        for change in apply_repository(home, loaded, redis.url):
+            out.print(f"applied {change}")
+        for pack in loaded:
             out.print(f"{pack.pack} version {pack.version}: plan {ensure_plan(home, pack, redis.url)}")
 
 

@@ -47,8 +47,9 @@ def up(
         with err.status("starting Redis"):
             redis = running.enter_context(RedisServer.start(home))
         _say("redis", redis.url.rpartition("@")[2])
+        _prepare_features(home, packs, redis.url)
         for each in packs:
-            _prepare(home, each, redis.url)
+            _prepare_champion(home, each)
         from training.ui import TrackingUi
 
         ui = TrackingUi.start(home, port=mlflow_port)
@@ -124,24 +125,36 @@ def _load(names: list[str]) -> list[Pack]:
     return [load_pack(name) for name in names]
 
 
-def _prepare(home: Home, pack: Pack, redis_url: str) -> None:
-    """Features applied and seeded, and a champion: only what is not there yet."""
-    from features.plan import current_plan, ensure_plan
-    from nba.cli.prepare import CUSTOMERS, ensure_champion, has_features, seed_customers
+def _prepare_features(home: Home, packs: list[Pack], redis_url: str) -> None:
+    """The feature store applied, seeded and planned for: only what is not there yet."""
+    from features.plan import current_plan
+    from features.planning import ensure_plan
+    from nba.cli.prepare import CUSTOMERS, has_features, seed_customers
 
-    if has_features(pack) and current_plan(home, pack) is None:
+    if all(current_plan(home, pack) for pack in packs):
+        return
+    stored = [pack for pack in packs if has_features(pack)]
+    if stored:
         with err.status("applying features (Feast takes ten seconds to import)"):
             from features.store import apply
 
-            apply(home, [pack], redis_url)
+            apply(home, stored, redis_url)  # all at once: a plan is outdated by whatever is applied after it
+    for pack in stored:
         with progress("seeding customers", CUSTOMERS) as done:
             seed_customers(home, pack, redis_url, CUSTOMERS, done)
-        with err.status("compiling and checking the read plan"):
-            ensure_plan(home, pack, redis_url)
         _say("features", f"{CUSTOMERS:,} simulated customers for pack {pack.pack}")
+    with err.status("compiling and checking the read plans"):
+        for pack in packs:
+            ensure_plan(home, pack, redis_url)
+
+
+def _prepare_champion(home: Home, pack: Pack) -> None:
+    """A policy that serves: the champion there is, or a first one."""
+    from nba.cli.prepare import ensure_champion
+
     with progress(f"a first policy for {pack.pack}", None) as done:
         champion, is_new = ensure_champion(home, pack, getpass.getuser(), on_step=lambda n, _total: done(n))
-    origin = "learned just now" if is_new and champion.kind != "uniform" else "new" if is_new else "found"
+    origin = "found" if not is_new else "new" if champion.kind == "uniform" else "learned just now"
     _say("champion", f"{pack.pack} version {champion.version}, {champion.kind}, {origin}")
 
 

@@ -100,7 +100,7 @@ def decisions_table(records: Iterable[Record]) -> pa.Table:
     for record in records:
         if isinstance(record, DecisionRecord):
             known = canonical.get(record.decision_id)
-            if known is None or record.epoch > known.epoch:
+            if known is None or record.rank < known.rank:
                 canonical[record.decision_id] = record
     return pa.Table.from_pylist([_decision_row(record) for record in canonical.values()], DECISIONS)
 
@@ -113,10 +113,10 @@ def export(folder: Path, target: Path, *, on_record: OnRecord | None = None) -> 
     Raises LogError where the log cannot be read, OSError where `target` cannot be written.
     """
     count = Count(on_record)
-    epochs: dict[str, int] = {}
+    ranks: dict[str, tuple[Any, ...]] = {}
     for record in count(read_records(folder)):
         if isinstance(record, DecisionRecord):
-            epochs[record.decision_id] = max(record.epoch, epochs.get(record.decision_id, 0))
+            ranks[record.decision_id] = min(record.rank, ranks.get(record.decision_id, record.rank))
     make_folder(target)
     with ExitStack() as stack:
         files = {
@@ -125,8 +125,8 @@ def export(folder: Path, target: Path, *, on_record: OnRecord | None = None) -> 
         seen: set[object] = set()
         for record in count(read_records(folder)):
             if isinstance(record, DecisionRecord):
-                if epochs.get(record.decision_id) == record.epoch:
-                    del epochs[record.decision_id]  # another of this epoch is a repetition
+                if ranks.get(record.decision_id) == record.rank:
+                    del ranks[record.decision_id]  # another of this rank is a repetition
                     files[DecisionRecord].add(_decision_row(record))
             elif _key(record) not in seen:
                 seen.add(_key(record))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from features.feast_store import import_feast
-from features.plan import ensure_plan
+from features.planning import ensure_plan
 from features.redis_server import RedisServer
 from features.store import Row, apply, seed
 from nba.home import Home

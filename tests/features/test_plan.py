@@ -12,7 +12,8 @@ import pytest
 from features import plan
 from features.feast_store import open_store
 from features.online import FeatureRow, Fetched, OnlineReader
-from features.plan import FeatureStoreError, current_plan, ensure_plan, load_plan, plan_path, registry_path, save_plan
+from features.plan import FeatureStoreError, current_plan, load_plan, plan_path, registry_path, save_plan
+from features.planning import ensure_plan
 from nba.home import Home
 from nba.pack import Pack
 from nba.pack_file import load_pack
@@ -70,7 +71,7 @@ def test_a_stored_plan_is_current_until_pack_registry_or_repository_change(
 def test_a_second_start_imports_no_feast(seeded: Seeded) -> None:
     code = f"""
 import sys, pathlib
-from features.plan import ensure_plan
+from features.planning import ensure_plan
 from nba.home import Home
 from nba.pack_file import load_pack
 print(ensure_plan(Home(pathlib.Path({str(seeded.home.path)!r})), load_pack("support"), "redis://127.0.0.1:1"))

@@ -115,19 +115,19 @@ def promote(home: Path, artefact: Path) -> None:
 
 @pytest.fixture(scope="module")
 def server(
-    tmp_path_factory: pytest.TempPathFactory, artefacts: dict[str, Path], module_redis: str, free_tcp_port: int
+    tmp_path_factory: pytest.TempPathFactory, artefacts: dict[str, Path], module_redis: str, serving_port: int
 ) -> Iterator[Process]:
     """A server with one promoted version, uniform."""
     home = tmp_path_factory.mktemp("home")
     promote(home, artefacts["uniform"])
-    server = Process(home, module_redis, free_tcp_port)
+    server = Process(home, module_redis, serving_port)
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="module")
-def free_tcp_port() -> int:
+def serving_port() -> int:
     import socket
 
     with socket.socket() as probe:
@@ -310,9 +310,9 @@ def test_a_restart_keeps_answers_and_a_stop_leaves_no_process(
 
 
 def test_without_a_policy_it_refuses_to_start_and_leaves_nothing(
-    tmp_path: Path, module_redis: str, free_tcp_port: int
+    tmp_path: Path, module_redis: str, serving_port: int
 ) -> None:
-    port = free_tcp_port + 1
+    port = serving_port + 1
     empty = Process(tmp_path, module_redis, port)
     with pytest.raises(AssertionError, match="there is no policy to serve for pack 'support'"):
         empty.start()
