@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 
+from nba.errors import UnavailableError
 from nba.home import Home
 
 
@@ -19,9 +21,22 @@ class TrackingUi:
     url: str
     _process: subprocess.Popen[bytes]
 
+    @staticmethod
+    def refuse_taken(port: int) -> None:
+        """Raises UnavailableError where somebody listens on the port: the UI itself would only say so in its log."""
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise UnavailableError(
+                    f"port {port} for the MLflow UI: {error.strerror}", help="choose another: --mlflow-port 5001"
+                ) from None
+
     @classmethod
     def start(cls, home: Home, *, port: int = 5000) -> TrackingUi:
-        """Starts it over the installation's database; it answers some ten seconds later."""
+        """Starts it over the installation's database; it answers some ten seconds later. Raises UnavailableError."""
+        cls.refuse_taken(port)
         command = [
             *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
             *("--backend-store-uri", home.tracking_uri, "--default-artifact-root", str(home.mlflow / "artifacts")),

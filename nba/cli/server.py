@@ -39,24 +39,24 @@ def up(
     Runs until Ctrl-C, which stops all it started. The second start finds what the first prepared.
     """
     from features.redis_server import RedisServer
+    from training.ui import TrackingUi
 
     started = time.monotonic()
     home = Home.from_environment()
     with _interruptible(), ExitStack() as running:
         packs = _load(pack)
+        TrackingUi.refuse_taken(mlflow_port)
         with err.status("starting Redis"):
             redis = running.enter_context(RedisServer.start(home))
         _say("redis", redis.url.rpartition("@")[2])
         _prepare_features(home, packs, redis.url)
         for each in packs:
             _prepare_champion(home, each)
-        from training.ui import TrackingUi
-
-        ui = TrackingUi.start(home, port=mlflow_port)
-        running.callback(ui.stop)
         url = _start_server(_settings(home, pack, redis.url, port, replicas), running)
         _say("server", f"{url}  (API at {url}/docs)")
-        _say("mlflow", f"{ui.url}  (its own log: {home.mlflow / 'ui.log'})")
+        ui = TrackingUi.start(home, port=mlflow_port)  # after the server, which should not wait for it
+        running.callback(ui.stop)
+        _say("mlflow", f"{ui.url}  (in some ten seconds; its own log: {home.mlflow / 'ui.log'})")
         _say("files", str(home.path))
         _first_decision(url, packs[0])
         out.print(f"\nready after {time.monotonic() - started:.0f} s; Ctrl-C stops everything")
