@@ -35,7 +35,8 @@ from serving.uninterrupted import Uninterrupted
 from serving.wire import DecideBody
 
 CHUNK = 100  # decisions computed before others get their turn
-TRIES = 3  # of claim, log and fence, where the state store changes hands in between
+TRIES = 3  # of claim, log and fence after the first, where the state store changes hands in between
+PATIENCE_S = 0.02  # for another replica that has claimed an id and not yet logged it
 
 
 class Log(Protocol):
@@ -209,9 +210,15 @@ class Engine:
     async def _claim_and_log(self, records: Sequence[DecisionRecord], timing: Timing) -> list[Made | NbaError]:
         results: dict[int, Made | NbaError] = {}
         unfenced: dict[int, Made] = {}  # claimed and logged, but the store did not say that the claim still stands
-        for _ in range(TRIES):
+        for attempt in range(1 + TRIES):
             waiting = {i: record for i, record in enumerate(records) if i not in results}
             to_log = await self._claim(waiting, results, unfenced, timing)
+            unfinished = [i for i, made in to_log.items() if made.replayed]
+            if attempt == 0 and unfinished:
+                # Most likely another replica is at it this very moment; a dead one's claim is finished next time.
+                for i in unfinished:
+                    del to_log[i]
+                await asyncio.sleep(PATIENCE_S)
             if to_log:
                 await self._append(to_log, results, timing)
                 unfenced.update(to_log)

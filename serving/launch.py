@@ -192,13 +192,24 @@ def _stand_in(folder: Path) -> Path:
 
 
 def _end_stragglers(folder: Path) -> None:
-    """Ends what Ray leaves behind where it was cut short: its agents look for their parent only now and then."""
-    ours = f"RAY_TMPDIR={folder}".encode()
+    """Ends what Ray leaves behind where its start was cut short."""
+    while stragglers := _stragglers(folder):
+        for process in stragglers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.1)  # for one that was just starting another
+
+
+def _stragglers(folder: Path) -> list[int]:
+    """Processes of the Ray that was started with this folder; none where there is no /proc."""
+    found, ours = [], f"RAY_TMPDIR={folder}".encode()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # gone meanwhile, or another user's
-            of_ray = (process / "cmdline").read_bytes().startswith(b"ray::")
+            command = (process / "cmdline").read_bytes()
+            of_ray = command.startswith(b"ray::") or os.fsencode(folder) in command
             if of_ray and ours in (process / "environ").read_bytes().split(b"\0"):
-                os.kill(int(process.name), signal.SIGKILL)
+                found.append(int(process.name))
+    return found
 
 
 def _token(home: Path) -> Path:

@@ -31,6 +31,7 @@ from serving.wire import ReadyAnswer, ServingAnswer
 
 CLAIM_DAYS = 30  # how long after its window closes a decision is kept where a retry finds it at once
 CLAIMS_WAIT_S = 5.0  # longest time a start waits for the claims
+UNSETTLED_POLL_S = 0.05
 NO_REDIS = "redis://127.0.0.1:1/0"  # where nobody listens: claims are down until there is one
 _log = logging.getLogger(__name__)
 
@@ -90,7 +91,8 @@ class Server:
             clock=clock,
         )
         self.replayer = Replayer(self.home.policies, secret)
-        self._claims_asked = asyncio.Event()
+        self._claims_settled = asyncio.Event()
+        self._started = False
         self._keeping: asyncio.Task[None] | None = None
 
     def _open_features(self, name: str, pack: Pack, url: str | None) -> None:
@@ -105,14 +107,15 @@ class Server:
     async def start(self) -> None:
         """Starts to follow the champion and to keep the claims in order.
 
-        Returns once the state store has been asked, so that a replica that replaces a dead one does not decide
-        without claims; a store that has to be rebuilt is waited for only so long.
+        Returns once the state store is to be trusted, or is down, so that a replica that replaces a dead one does not
+        decide without claims; one that takes long to rebuild is not waited for.
         """
         self.champions.start()
         self._keeping = asyncio.create_task(self._keep_claims())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLAIMS_WAIT_S):
-                await self._claims_asked.wait()
+                await self._claims_settled.wait()
+        self._started = True
 
     async def _keep_claims(self) -> None:
         """Asks the state store, again and again, whether it is there and to be trusted; rebuilds it from the log."""
@@ -121,8 +124,10 @@ class Server:
                 await self.claims.ensure(lambda: read_records(self.home.log))
             except LogError:
                 _log.exception("the state store cannot be rebuilt")
-            self._claims_asked.set()
-            await asyncio.sleep(self.settings.rebuild_poll_s)
+            settled = self.claims.state in ("ready", "down")  # else another replica is rebuilding, or will
+            if settled:
+                self._claims_settled.set()
+            await asyncio.sleep(self.settings.rebuild_poll_s if settled else UNSETTLED_POLL_S)
 
     async def close(self) -> None:
         """Ends everything, after what was claimed is logged."""
@@ -155,7 +160,7 @@ class Server:
 
     def ready(self) -> ReadyAnswer:
         """Whether decisions can be made, and what is not as it should be."""
-        able = self.log.healthy and self._claims_asked.is_set()
+        able = self.log.healthy and self._started
         able = able and all(self.champions.snapshot(name) is not None for name in self.packs)
         sound = self.claims.state == "ready" and not self.feature_trouble
         sound = sound and not any(self.champions.serving(name).degraded for name in self.packs)

@@ -18,7 +18,7 @@ from tests.installation import Installation
 
 pytestmark = pytest.mark.system
 # What the gate needs to see a lift; a person runs 20,000 (NBA_LOOP_ROUNDS).
-ROUNDS = int(os.environ.get("NBA_LOOP_ROUNDS", "6000"))
+ROUNDS = int(os.environ.get("NBA_LOOP_ROUNDS", "12000"))
 
 
 class Load:

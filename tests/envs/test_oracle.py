@@ -12,6 +12,7 @@ from envs.oracle import FixedOrder, Oracle, best_context_free
 from envs.rollout import rollout, value
 from nba.pack_file import load_pack
 from nba.policies.epsilon_greedy import EpsilonGreedy
+from nba.policies.linear import LinearModel
 from nba.policies.rules import Rules
 from nba.policies.uniform import Uniform
 from nba.testing import check_policy
@@ -77,7 +78,8 @@ def test_context_is_worth_a_tenth_and_more_and_a_linear_model_gets_most_of_it(mo
     batch = env.sample(20_000, rng)
     truth = env.expected_rewards(batch.contexts)
     order = best_context_free(truth, batch.mask)
-    learned = EpsilonGreedy.fit(env.plan, rollout(Uniform(), env, episodes=4_000, rng=rng), epsilon=0.0)
+    rounds = rollout(Uniform(), env, episodes=4_000, rng=rng)
+    learned = EpsilonGreedy(LinearModel.fit(rounds, env.plan.action_features, ridge=10.0), epsilon=0.0)
     rules = Rules(env.plan.encoder.first_rule, env.plan.rule_actions)
     policies: dict[str, Policy] = {
         "uniform": Uniform(),

@@ -7,7 +7,7 @@ import functools
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -526,7 +526,7 @@ async def test_rewards_are_rebuilt_from_the_log(redis_url: str, decision_record:
 @in_loop
 async def test_claims_expire_and_old_ones_are_not_restored(redis_url: str, decision_record: RecordFactory) -> None:
     """An hour's claims: one of 40 minutes ago has 20 left, one of two hours ago is gone."""
-    now = decision_record.now
+    now = datetime.now(UTC)
     log = [
         decision_record("recent", decided_at=now - timedelta(minutes=40)),
         decision_record("old", decided_at=now - timedelta(hours=2)),

@@ -157,6 +157,21 @@ def test_a_claim_whose_maker_died_before_the_log_is_logged_before_it_is_answered
     play(scenario)
 
 
+def test_another_replicas_unfinished_claim_is_given_a_moment_before_it_is_logged_again(rig: Rig) -> None:
+    async def scenario() -> None:
+        rig.log.fails = True
+        await rig.decide()  # as another replica: claimed, and not yet logged
+        stored = rig.store.stored["d"].record
+        rig.told.clear()
+        asked = asyncio.create_task(rig.decide())
+        await asyncio.sleep(0.005)  # of the 0.02 s it waits
+        await rig.store.commit([stored])
+        assert await asked == Made(stored, replayed=True)
+
+    play(scenario)
+    assert rig.told == ["claim", "commit", "claim"]
+
+
 def test_what_cannot_be_logged_is_not_made_and_the_baseline_is_named(rig: Rig) -> None:
     async def scenario() -> None:
         rig.log.fails = True
@@ -179,11 +194,11 @@ def test_a_store_that_changed_hands_meanwhile_is_asked_again(rig: Rig) -> None:
 
 def test_a_store_that_keeps_changing_hands_ends_in_the_baseline(rig: Rig) -> None:
     async def scenario() -> None:
-        rig.store.fences = [False] * 3
+        rig.store.fences = [False] * 4
         assert isinstance(await rig.decide(), UnavailableNowError)
 
     play(scenario)
-    assert rig.told == ["claim", "log", "commit"] * 3
+    assert rig.told == ["claim", "log", "commit"] * 4
 
 
 def test_a_store_that_goes_away_after_the_claim_leaves_one_record_and_its_answer(rig: Rig) -> None:
