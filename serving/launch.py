@@ -17,6 +17,7 @@ import stat
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,8 +81,10 @@ def start(settings: Settings) -> Running:
 
 
 def _start_serve(settings: Settings, folder: Path) -> None:
-    import ray
-    from ray import serve
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Ray's own code; nobody here can mend it
+        import ray
+        from ray import serve
 
     ray.init(
         address="local",
