@@ -108,6 +108,11 @@ class RedisServer:
                 break
         raise UnavailableError(f"redis-server did not start: {_last_words(home)}", help=f"see {_log_path(home)}")
 
+    @property
+    def alive(self) -> bool:
+        """False where this handle started a server that has ended since; of another's nothing is known."""
+        return self._process is None or self._process.poll() is None
+
     def stop(self, *, timeout_s: float = 10.0) -> None:
         """Ends the server, its append-only file synced, and waits for it; nothing where another process started it."""
         if self._process is None or self._home is None:

@@ -75,9 +75,10 @@ class Installation:
                 continue
         return found
 
-    def replicas(self) -> list[psutil.Process]:
-        """The processes that answer."""
-        return [p for p in self.processes() if "ServeReplica" in " ".join(p.cmdline())]
+    def children(self) -> list[psutil.Process]:
+        """What `nba up` started itself: Redis, which hides its environment, and others that it waits for."""
+        assert self.process is not None
+        return psutil.Process(self.process.pid).children(recursive=True)
 
     def stop(self) -> int:
         """Ctrl-C, and the exit code."""

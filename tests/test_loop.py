@@ -120,11 +120,32 @@ def test_the_log_proves_itself(installation: Installation) -> None:
     assert json.loads(installation.nba("log", "verify", "--json"))["ok"] is True
 
 
+def test_a_redis_that_dies_degrades_decisions_and_is_started_again(installation: Installation) -> None:
+    """Before it is back, a decision says what it lacks; afterwards claims and features are there as before."""
+    asked = body(decision_id="before-it-died")
+    first = httpx.post(f"{installation.url}/v1/decide", json=asked, timeout=10).json()
+    (redis,) = [p for p in installation.children() if p.name() == "redis-server"]
+    redis.kill()
+    redis.wait(10)
+    during = httpx.post(f"{installation.url}/v1/decide", json=body(), timeout=10)
+    assert during.status_code == 201
+    assert "claims" in during.json()["degraded"]
+    deadline = time.monotonic() + 60
+    while httpx.get(f"{installation.url}/readyz", timeout=10).json()["status"] != "ready":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert httpx.post(f"{installation.url}/v1/decide", json=body(), timeout=10).json()["degraded"] == []
+    assert httpx.post(f"{installation.url}/v1/decide", json=asked, timeout=10).json() == first | {"replayed": True}
+
+
 def test_a_repeated_decision_survives_a_restart_and_nothing_is_left_behind(installation: Installation) -> None:
     asked = body(decision_id="kept-1")
     first = httpx.post(f"{installation.url}/v1/decide", json=asked, timeout=10)
+    started = installation.children()
+    assert {"redis-server", "raylet"} <= {p.name() for p in started}
     assert installation.stop() == 0
     assert installation.processes() == []
+    assert [p for p in started if p.is_running()] == []
     installation.start()
     again = httpx.post(f"{installation.url}/v1/decide", json=asked, timeout=10)
     assert (first.status_code, again.status_code) == (201, 200)

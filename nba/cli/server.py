@@ -7,13 +7,12 @@ import getpass
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -21,6 +20,7 @@ from nba.cli.output import AsJson, PackName, err, out, print_json, progress, tab
 from nba.home import Home
 
 if TYPE_CHECKING:
+    from features.redis_server import RedisServer
     from nba.pack import Pack
     from serving.settings import Settings
 
@@ -60,7 +60,7 @@ def up(
         _say("files", str(home.path))
         _first_decision(url, packs[0])
         out.print(f"\nready after {time.monotonic() - started:.0f} s; Ctrl-C stops everything")
-        threading.Event().wait()
+        _keep_redis(home, redis, running)
 
 
 def serve(
@@ -77,7 +77,7 @@ def serve(
         redis = running.enter_context(RedisServer.start(home))
         url = _start_server(_settings(home, pack, redis.url, port, replicas), running)
         _say("server", url)
-        threading.Event().wait()
+        _keep_redis(home, redis, running)
 
 
 def simulate(
@@ -196,6 +196,15 @@ def _first_decision(url: str, pack: Pack) -> None:
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _keep_redis(home: Home, redis: RedisServer, running: ExitStack) -> NoReturn:
+    """Waits for the end, and starts the private Redis again should it die; the server refills it from the log."""
+    while True:
+        time.sleep(0.5)
+        if not redis.alive:
+            _say("redis", "it has died; starting it again")
+            redis = running.enter_context(redis.start(home))
 
 
 @contextmanager
