@@ -16,6 +16,7 @@ from typing import Any
 import hiredis
 from redis.asyncio.connection import SSLConnection
 
+GRACE_S = 0.005  # over the deadline, for what came while the event loop was busy
 Reply = Any  # bytes, int, None, a list of replies, or a hiredis.ReplyError
 
 
@@ -83,9 +84,9 @@ class RedisPipe(asyncio.Protocol):
             future.set_exception(ConnectionError("the connection to Redis is lost"))
             return future
         if within_s is not None:
-            # Not asyncio.timeout: it would also give up a reply that came while the event loop was busy elsewhere.
-            # asyncio and uvloop both hand out what has come before they run the timers that are due.
-            timer = loop.call_later(within_s, _give_up, future)
+            # Not asyncio.timeout: it would also give up a reply that came, or a question that could not even go out,
+            # while the event loop was busy elsewhere. Once the time is up, what is under way gets a moment more.
+            timer = loop.call_later(within_s, lambda: loop.call_later(GRACE_S, _give_up, future))
             future.add_done_callback(lambda _: timer.cancel())
         if not self._waiting:
             self.silent_since = loop.time()

@@ -47,7 +47,12 @@ def test_a_decision_is_a_row(decision_record: RecordFactory) -> None:
 
 
 def test_the_highest_epochs_first_record_is_the_row(decision_record: RecordFactory) -> None:
-    records = [decision_record("d", draw=n << 51, epoch=epoch) for n, epoch in ((0, 1), (1, 2), (2, 2), (3, 1))]
+    """Draw 1 is the earlier of two in epoch 2, wherever in the log it stands."""
+    made = ((0, 1), (2, 2), (1, 2), (3, 1))
+    records = [
+        decision_record("d", draw=n << 51, epoch=epoch, decided_at=decision_record.now + timedelta(seconds=n))
+        for n, epoch in made
+    ]
     (row,) = decisions_table(records).to_pylist()
     assert (row["draw"], row["epoch"]) == (1 << 51, 2)
 
