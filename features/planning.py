@@ -17,7 +17,7 @@ def ensure_plan(home: Home, pack: Pack, redis_url: str) -> Path:
     neither Feast nor Redis. Raises FeatureStoreError, PackError, UnavailableError.
     """
     path = plan_path(home, pack)
-    if all(field.feature is None for field in pack.fields.values()):
+    if not pack.reads_stored:
         save_plan(path, _empty(home, pack))
     elif current_plan(home, pack) is None:
         from features.store import apply, compile_plan  # these import Feast

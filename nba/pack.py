@@ -128,6 +128,11 @@ class Pack(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=T
             f"pack {self.pack!r} has no action {action_id!r}", help=f"its actions are {', '.join(self.actions)}"
         )
 
+    @property
+    def reads_stored(self) -> bool:
+        """Whether any fact comes from the feature store."""
+        return any(field.feature is not None for field in self.fields.values())
+
     def moment_fields(self, name: str) -> dict[str, Field]:
         """The fields of a moment, in column order of its facts."""
         return {field: self.fields[field] for field in self.moment(name).fields}

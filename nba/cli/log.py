@@ -61,5 +61,7 @@ def export(target: Annotated[Path, typer.Argument(help="A folder; Parquet files 
     """Write the log as columns: decisions, rewards, activations and overrides, a Parquet file each."""
     from nba.log.columns import export as export_log
 
-    for path, rows in export_log(Home.from_environment().log, target).items():
+    with progress("exporting the log", None) as done:
+        written = export_log(Home.from_environment().log, target, on_record=done)
+    for path, rows in written.items():
         out.print(f"{rows:>9} rows  {path}")

@@ -40,13 +40,8 @@ def seed_customers(
     return seed(home, rows(), redis_url, datetime.now(UTC))
 
 
-def has_features(pack: Pack) -> bool:
-    """Whether the pack reads anything from the feature store."""
-    return any(field.feature for field in pack.fields.values())
-
-
 def ensure_champion(
-    home: Home, pack: Pack, actor: str, *, on_step: Callable[[int, int], None] = lambda _done, _total: None
+    home: Home, pack: Pack, actor: str, *, on_step: Callable[[int], None] = lambda _: None
 ) -> tuple[Version, bool]:
     """The pack's champion, and whether it was made now: learned in the simulator, or uniform where nobody plays it."""
     from training.promote import promote
@@ -60,7 +55,6 @@ def ensure_champion(
         return champion, False
     simulated = simulate(pack)
     if simulated:
-        total = ROUNDS * len(simulated)
         version = train_in_simulator(
             home,
             tracking,
@@ -70,7 +64,7 @@ def ensure_champion(
             rounds=ROUNDS,
             seed=0,
             settings=FIRST,
-            on_step=lambda done: on_step(done, total),
+            on_step=on_step,
         )
     else:
         version = train_without_rounds(home, tracking, pack, "uniform")

@@ -129,11 +129,11 @@ def _prepare_features(home: Home, packs: list[Pack], redis_url: str) -> None:
     """The feature store applied, seeded and planned for: only what is not there yet."""
     from features.plan import current_plan
     from features.planning import ensure_plan
-    from nba.cli.prepare import CUSTOMERS, has_features, seed_customers
+    from nba.cli.prepare import CUSTOMERS, seed_customers
 
     if all(current_plan(home, pack) for pack in packs):
         return
-    stored = [pack for pack in packs if has_features(pack)]
+    stored = [pack for pack in packs if pack.reads_stored]
     if stored:
         with err.status("applying features (Feast takes ten seconds to import)"):
             from features.store import apply
@@ -150,10 +150,10 @@ def _prepare_features(home: Home, packs: list[Pack], redis_url: str) -> None:
 
 def _prepare_champion(home: Home, pack: Pack) -> None:
     """A policy that serves: the champion there is, or a first one."""
-    from nba.cli.prepare import ensure_champion
+    from nba.cli.prepare import ROUNDS, ensure_champion
 
-    with progress(f"a first policy for {pack.pack}", None) as done:
-        champion, is_new = ensure_champion(home, pack, getpass.getuser(), on_step=lambda n, _total: done(n))
+    with progress(f"a first policy for {pack.pack}", ROUNDS * len(pack.moments)) as done:
+        champion, is_new = ensure_champion(home, pack, getpass.getuser(), on_step=done)
     origin = "found" if not is_new else "new" if champion.kind == "uniform" else "learned just now"
     _say("champion", f"{pack.pack} version {champion.version}, {champion.kind}, {origin}")
 

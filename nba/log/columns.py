@@ -79,13 +79,6 @@ OVERRIDES = pa.schema(
 )
 
 
-_FACTS: dict[str, tuple[type[Record], pa.Schema]] = {
-    "rewards.parquet": (RewardRecord, REWARDS),
-    "activations.parquet": (ActivationRecord, ACTIVATIONS),
-    "overrides.parquet": (OverrideRecord, OVERRIDES),
-}
-
-
 _FILES: dict[type[Record], tuple[str, pa.Schema]] = {
     DecisionRecord: ("decisions.parquet", DECISIONS),
     RewardRecord: ("rewards.parquet", REWARDS),
@@ -116,7 +109,8 @@ def export(folder: Path, target: Path, *, on_record: OnRecord | None = None) -> 
     ranks: dict[str, tuple[Any, ...]] = {}
     for record in count(read_records(folder)):
         if isinstance(record, DecisionRecord):
-            ranks[record.decision_id] = min(record.rank, ranks.get(record.decision_id, record.rank))
+            rank = record.rank
+            ranks[record.decision_id] = min(rank, ranks.get(record.decision_id, rank))
     make_folder(target)
     with ExitStack() as stack:
         files = {
