@@ -22,7 +22,7 @@ NAMES: dict[str, tuple[str, ...]] = {"channel": CHANNELS, "locale": LOCALES, "in
 
 
 def gaps(codes: Array, rng: Generator, share: float) -> Array:
-    """The codes with about this share of them missing."""
+    """The codes with about this share of them missing, beside what is withheld (`envs.situations`)."""
     codes[rng.random(len(codes)) < share] = np.nan
     return codes
 
@@ -46,11 +46,18 @@ def locale(people: People) -> Array:
 
 
 def intent(people: People, rng: Generator) -> Array:
-    """know 40 %, go 15 %, do 30 %, buy 15 %; one in ten is not recognised."""
-    codes = np.searchsorted(np.array([0.40, 0.55, 0.85]), rng.random(len(people))).astype(np.float64)
+    """know 40 %, go 15 %, do 30 %, buy 15 % of all; one in ten is not recognised.
+
+    softmax of know 0.93 + 0.4 analytic + 0.4 curiosity, go 0, do 0.63 - 0.5 skill, buy -0.06 + 0.3 thrift + 0.3 loyalty
+    """
+    z, drawn = people.trait, rng.random(len(people))
+    know = np.exp(0.93 + 0.4 * z("analytic") + 0.4 * z("curiosity"))
+    do, buy = np.exp(0.63 - 0.5 * z("skill")), np.exp(-0.06 + 0.3 * z("thrift") + 0.3 * z("loyalty"))
+    reached = np.stack([know, know + 1.0, know + 1.0 + do]) / (know + 1.0 + do + buy)
+    codes = (drawn > reached).sum(axis=0).astype(np.float64)
     return np.where(rng.random(len(people)) < 0.1, len(INTENTS), codes)
 
 
 def steps(people: People, rng: Generator, rate: Array) -> Array:
-    """A count (n,), geometric: floor of an exponential with this mean."""
+    """A count (n,), geometric: floor of an exponential of mean `rate`; its own mean is 1 / (exp(1 / rate) - 1)."""
     return np.floor(rng.standard_exponential(len(people)) * rate)

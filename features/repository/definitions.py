@@ -15,7 +15,9 @@ from features.repository.views import (
     customer_history,
     customer_history_push,
     customer_location,
+    customer_taste,
     customer_time,
+    customer_value,
 )
 from nba.pack_file import built_in_packs, load_pack
 
@@ -25,7 +27,9 @@ __all__ = [
     "customer_history",
     "customer_history_push",
     "customer_location",
+    "customer_taste",
     "customer_time",
+    "customer_value",
 ]
 
 for _name in filter(None, os.environ.get("NBA_PACKS", "").split(os.pathsep)) or built_in_packs():

@@ -5,13 +5,20 @@ from __future__ import annotations
 from feast import FeatureService, FeatureView
 
 from features.repository.entities import customer
-from features.repository.views import customer_device, customer_history, customer_location, customer_time
+from features.repository.views import (
+    customer_device,
+    customer_history,
+    customer_location,
+    customer_taste,
+    customer_time,
+    customer_value,
+)
 from nba.errors import PackError
 from nba.pack import Pack
 
 __all__ = ["VIEWS", "customer", "feature_service", "service_name"]
 
-VIEWS = (customer_device, customer_location, customer_time, customer_history)
+VIEWS = (customer_device, customer_location, customer_time, customer_history, customer_value, customer_taste)
 
 
 def service_name(pack: Pack) -> str:

@@ -91,3 +91,31 @@ customer_history = FeatureView(
     source=customer_history_push,
     tags={"domain": "history", "cadence": "event"},
 )
+
+customer_value = FeatureView(
+    name="customer_value",
+    description="What kind of buyer the customer is.",
+    entities=[customer],
+    ttl=timedelta(days=365),
+    schema=[
+        _subject_id,
+        Field(name="discount_share", dtype=Float64, description="share of orders bought at a discount, 0 to 1"),
+        Field(name="tenure_months", dtype=Int64, description="whole months as a customer"),
+    ],
+    source=_parquet("customer_value"),
+    tags={"domain": "value", "cadence": "monthly"},
+)
+
+customer_taste = FeatureView(
+    name="customer_taste",
+    description="What the customer likes, told or inferred from orders.",
+    entities=[customer],
+    ttl=timedelta(days=365),
+    schema=[
+        _subject_id,
+        Field(name="variety", dtype=Float64, description="how varied the orders are, 0 to 1"),
+        Field(name="style", dtype=String, description="brief or detailed: how much to be told at once"),
+    ],
+    source=_parquet("customer_taste"),
+    tags={"domain": "taste", "cadence": "monthly"},
+)

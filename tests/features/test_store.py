@@ -51,7 +51,7 @@ def events(*rows: tuple[str, datetime]) -> pd.DataFrame:
 
 def test_apply_says_what_changed_and_changes_nothing_twice(fresh_home: Home) -> None:
     pack = load_pack("support")
-    views = [f"view customer_{what}" for what in ("device", "location", "time", "history")]
+    views = [f"view customer_{what}" for what in ("device", "location", "time", "history", "value", "taste")]
     assert apply(fresh_home, [pack], "redis://127.0.0.1:1") == (*views, "service support_v1")
     before = registry_path(fresh_home).read_bytes()
     assert apply(fresh_home, [pack], "redis://127.0.0.1:1") == ()
