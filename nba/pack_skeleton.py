@@ -31,6 +31,7 @@ moments:
     reward: {{bought: 1.0, annoyed: -0.5}}   # a decision's reward: the sum of weight * outcome, less the action's cost
     window: 24h                            # how long outcomes count; 90s, 15m, 24h, 7d
     default_reward: 0.0                    # where no outcome came
+    # heterogeneous: true                  # a claim: whoever looks at the customer earns 10 % more than who does not
     rules:                                 # what you would do without learning: the first that holds acts
       - {{when: basket_value >= 50 and returning, action: offer_help}}
       - {{when: basket_value > 0, action: remind}}

@@ -16,10 +16,15 @@ from dataclasses import dataclass
 from numpy.random import Generator
 
 from envs.moments import (
+    abandoned_cart,
+    balance_check,
+    disruption,
+    evening_pick,
     followup_whisper,
     instant_clarifier,
     personalized_path,
     proactive_nudge,
+    symptom_search,
     tone_tuner,
 )
 from envs.moments.parts import NAMES, Logits, Made
@@ -29,22 +34,36 @@ from nba.errors import UnknownMomentError
 
 
 @dataclass(frozen=True, slots=True)
-class SimulatedMoment:
+class MomentLaw:
     """The two laws of a moment, and the names behind the codes of the categories it brings."""
 
     situation: Callable[[People, Generator], Made]
     logits: Callable[[Seen], Logits]
     names: Mapping[str, tuple[str, ...]]  # field -> the categories that its codes count
+    together: tuple[str, ...] = ()  # outcomes that come only with the one that closes the window
 
 
-_FILES = (instant_clarifier, tone_tuner, proactive_nudge, personalized_path, followup_whisper)
+_FILES = (
+    instant_clarifier,
+    tone_tuner,
+    proactive_nudge,
+    personalized_path,
+    followup_whisper,
+    abandoned_cart,
+    disruption,
+    balance_check,
+    symptom_search,
+    evening_pick,
+)
 MOMENTS = {
-    file.__name__.rpartition(".")[2]: SimulatedMoment(file.situation, file.logits, NAMES | getattr(file, "NAMES", {}))
+    file.__name__.rpartition(".")[2]: MomentLaw(
+        file.situation, file.logits, NAMES | getattr(file, "NAMES", {}), getattr(file, "TOGETHER", ())
+    )
     for file in _FILES
 }
 
 
-def simulated_moment(name: str) -> SimulatedMoment:
+def moment_law(name: str) -> MomentLaw:
     """The laws of the moment of that name, whichever pack it stands in. Raises UnknownMomentError."""
     try:
         return MOMENTS[name]

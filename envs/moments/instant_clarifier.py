@@ -14,7 +14,7 @@ def situation(people: People, rng: Generator) -> Made:
     """A jumbled phrase: understanding falls with each reformulation, and the mood with it.
 
     understanding = logistic(0.7 + 0.4 skill - 0.5 reformulations + 1.2 noise), missing 8 %
-    sentiment = tanh(0.1 + 0.3 patience - 0.25 reformulations + 0.45 noise), missing 15 %
+    sentiment = tanh(0.1 + 0.3 patience - 0.25 reformulations + 0.45 noise), missing 3 % beside consent
     """
     n = len(people)
     again = np.minimum(steps(people, rng, np.exp(-0.1 - 0.3 * people.trait("skill"))), 5.0)
@@ -27,14 +27,14 @@ def situation(people: People, rng: Generator) -> Made:
         "intent": intent(people, rng),
         "reformulations": again,
         "understanding": gaps(heard.round(3), rng, 0.08),
-        "sentiment": gaps(mood.round(3), rng, 0.15),
+        "sentiment": gaps(mood.round(3), rng, 0.03),
     }
 
 
 def logits(x: Seen) -> Logits:
     """A jumbled phrase. Clarify where understanding is doubtful; do not disturb who finds the way alone.
 
-    clear    = logistic(12 (understanding - 0.62))             was the intent understood (missing: 0.5)
+    clear    = logistic(12 (understanding - 0.62))             was the intent understood (understanding missing: 0.5)
     doubt    = exp(-((understanding - 0.5) / 0.22)^2)          a question with two options would hit
     alone    = [no reformulation] ([app] + [web] + 0.4) [know or go] + 0.5 [sentiment > 0.2]
     cross    = max(0, -sentiment), tired = reformulations / 5

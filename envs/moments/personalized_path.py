@@ -13,7 +13,7 @@ from envs.seen import Seen
 def situation(people: People, rng: Generator) -> Made:
     """Somewhere in a task: mean four steps left; hesitation exp(2 - 0.4 skill + 0.3 patience + 0.9 noise) s.
 
-    Steps are missing in 3 %, hesitation in 20 % (it needs its own consent).
+    Steps are missing in 3 %, hesitation in 2 % beside consent.
     """
     n = len(people)
     idle = np.exp(2.0 - 0.4 * people.trait("skill") + 0.3 * people.trait("patience") + 0.9 * rng.standard_normal(n))
@@ -24,7 +24,7 @@ def situation(people: People, rng: Generator) -> Made:
         "locale": locale(people),
         "intent": intent(people, rng),
         "task_steps_left": gaps(left, rng, 0.03),
-        "hesitation_s": gaps(np.minimum(idle.round(1), 60.0), rng, 0.2),
+        "hesitation_s": gaps(np.minimum(idle.round(1), 60.0), rng, 0.02),
     }
 
 

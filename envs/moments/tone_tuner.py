@@ -1,4 +1,4 @@
-"""A text lands, two in three of them cross."""
+"""A text lands, three in four of them cross."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from envs.seen import Seen
 
 
 def situation(people: People, rng: Generator) -> Made:
-    """A text lands, two in three of them cross.
+    """A text lands, three in four of them cross.
 
-    sentiment = tanh(-0.4 + 0.3 patience - 0.15 reformulations + 0.6 noise), missing 6 %
+    sentiment = tanh(-0.4 + 0.3 patience - 0.15 reformulations + 0.6 noise), missing 2 % beside consent
     """
     n = len(people)
     again = np.minimum(steps(people, rng, np.exp(-0.4 - 0.3 * people.trait("skill"))), 5.0)
@@ -23,7 +23,7 @@ def situation(people: People, rng: Generator) -> Made:
         "local_time": clock(people, rng, 0.7),
         "channel": channel(people, rng),
         "locale": locale(people),
-        "sentiment": gaps(mood.round(3), rng, 0.06),
+        "sentiment": gaps(mood.round(3), rng, 0.02),
         "understanding": gaps(heard.round(3), rng, 0.08),
         "reformulations": again,
     }

@@ -22,6 +22,7 @@ def changed(text: str, old: str, new: str) -> Pack:
         ("pack: shop", "pack: shop\ntitle: Our shop\ndescription: A shop"),
         ("type: boolean", "type: boolean, description: pays monthly"),
         ("    window: 24h", "    title: Basket\n    description: left behind\n    window: 24h"),
+        ("    window: 24h", "    window: 24h\n    heterogeneous: true"),
         ("warm: {en: Hi, de: Hallo}", "warm: {en: Hello}"),
         ("remove: [remind]", "remove: [remind], why: people sleep"),
         ("annoyed: {}", "annoyed: {description: complained}"),
@@ -33,7 +34,7 @@ def changed(text: str, old: str, new: str) -> Pack:
         ("trigger: always\n", "trigger: always\n    delay_ms: 0\n"),
     ],
 )
-def test_wording_candidates_and_what_goes_without_saying_do_not_change_the_digest(
+def test_wording_candidates_claims_and_what_goes_without_saying_do_not_change_the_digest(
     shop: Pack, shop_text: str, old: str, new: str
 ) -> None:
     twin = changed(shop_text, old, new)

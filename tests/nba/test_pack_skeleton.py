@@ -16,11 +16,12 @@ def test_the_skeleton_is_a_sound_pack_of_its_name() -> None:
 
 def test_what_the_skeleton_comments_out_is_sound_too() -> None:
     text = skeleton("my_shop")
-    for line in ("# visits_30d: ", "# no_action: "):
+    for line in ("# visits_30d: ", "# no_action: ", "# heterogeneous: "):
         assert text.count(line) == 1
         text = text.replace(line, line.removeprefix("# "))
     pack = parse_pack(text.encode(), source="my_shop.yaml")
     assert pack.fields["visits_30d"].feature == "customer_history:visits_30d"
+    assert pack.moments["abandoned_basket"].heterogeneous
 
 
 def test_every_section_of_a_pack_is_in_the_skeleton() -> None:
