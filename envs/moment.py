@@ -7,15 +7,15 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from gymnasium.error import InvalidAction, ResetNeeded
 from numpy.typing import NDArray
 
-from envs.batch import Batch, BatchMomentEnv
+from envs.batch import Batch
+from envs.moment_core import MomentCore
 from envs.people import subject_id
+from envs.reset import checked_seed
 from nba.facts import name_facts
 from nba.pack import Pack
-from nba.pack_file import load_pack
 
 Observation = NDArray[np.float32]  # (d,)
 
@@ -66,8 +66,13 @@ class MomentEnv(gym.Env[Observation, np.int64]):
     ```
 
     `pack`: name of a built-in pack, a pack file, or a `Pack`. `moment`: one of its moments. `population_seed`:
-    another seed is another population. `customers`: how many there are. `render_mode`: `"ansi"` tells the moment and
-    what came of it as text.
+    another seed is another population. `customers`: how many there are. `drift`: a `Drift` of the response.
+    `sleeping`: the chance that an action is away whatever the context. `disposition`: how much the rounds of one
+    customer resemble each other beyond what the context says. `adjustments`, `trait_means`: what a calibration found.
+    `render_mode`: `"ansi"` tells the moment and what came of it as text.
+
+    Drift goes by the steps that the environment has taken in its lifetime, over all episodes and seeds;
+    `reset(options={"step": 20_000})` sets their number.
 
     ## Version History
 
@@ -81,16 +86,13 @@ class MomentEnv(gym.Env[Observation, np.int64]):
         pack: Pack | str | Path,
         moment: str,
         *,
-        population_seed: int = 0,
-        customers: int = 2_000,
         render_mode: str | None = None,
+        **settings: Any,
     ) -> None:
-        pack = pack if isinstance(pack, Pack) else load_pack(pack)
-        self.batched = BatchMomentEnv(pack, moment, population_seed=population_seed, customers=customers)
-        self.action_ids = self.batched.plan.action_ids
-        self.columns = self.batched.plan.encoder.columns
-        self.observation_space = spaces.Box(-1.0, 1.0, (self.batched.plan.width,), np.float32)
-        self.action_space = spaces.Discrete(len(self.action_ids))
+        self.core = MomentCore(pack, moment, **settings)
+        self.batched = self.core.batched
+        self.action_ids, self.columns = self.core.action_ids, self.core.columns
+        self.observation_space, self.action_space = self.core.observation_space, self.core.action_space
         self.render_mode = render_mode
         self._batch: Batch | None = None
         self._open = False
@@ -99,8 +101,9 @@ class MomentEnv(gym.Env[Observation, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """The next customer's context (d,); no options are known."""
-        super().reset(seed=seed)
+        """The next customer's context (d,). Raises ShapeError for a seed or an option that it does not know."""
+        super().reset(seed=checked_seed(seed))
+        self.core.take_options(options)
         self._batch, self._open = self.batched.sample(1, self.np_random), True
         info = self._about(self._batch)
         self._told = [f"{self.batched.plan.name}: {info['subject_id']}"]
@@ -117,13 +120,15 @@ class MomentEnv(gym.Env[Observation, np.int64]):
         batch, self._open = self._batch, False
         eligible = bool(batch.mask[0, action])
         taken = np.array([action if eligible else 0], dtype=np.int64)
-        outcomes = self.batched.outcomes(batch, taken, self.np_random)
-        reward = float(self.batched.rewards(outcomes, taken)[0])
+        now = self.core.now()
+        outcomes = now.outcomes(batch, taken, self.np_random)
+        reward = float(now.rewards(outcomes, taken)[0])
+        self.core.steps += 1
         info = self._about(batch) | {
             "ineligible": not eligible,
             "action_id": self.action_ids[int(taken[0])],
             "outcomes": dict(zip(self.batched.outcome_names, outcomes[0].tolist(), strict=True)),
-            "expected_rewards": self.batched.expected_rewards(batch.contexts)[0],
+            "expected_rewards": now.expected_rewards(batch.contexts)[0],
         }
         self._told += [f"  did: {info['action_id']}, {info['outcomes']}, reward {reward:+.2f}"]
         return batch.contexts[0].copy(), reward, True, False, info

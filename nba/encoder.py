@@ -22,7 +22,11 @@ from nba.facts import TIME_PARTS
 from nba.pack import Action, Pack
 from nba.types import Contexts, Facts
 
-_TURNS = {"hour": 24.0, "weekday": 7.0}  # parts of a time that turn, and after how much
+_HOUR, _WEEKDAY = TIME_PARTS["hour"], TIME_PARTS["weekday"]  # the parts of a time that turn
+# Sine and cosine by weekday; the eighth is that of a missing time.
+_WEEK = [np.append(turned(np.arange(7.0) * (2.0 * np.pi / 7.0)), 0.0) for turned in (np.sin, np.cos)]
+# Rows encoded at once: their columns stay in the cache. No power of two, or all columns would share one line of it.
+_BLOCK = 2_100
 VERSION = 1  # of the encoding; a change makes artefacts of the old one unusable
 
 
@@ -36,7 +40,7 @@ class Encoder:
         numbers, booleans, times = (self._of_type(kind) for kind in ("number", "boolean", "time"))
         # A boolean is scaled as a number of the range [0, 1] is.
         ends = [self.fields[name].range or (0.0, 1.0) for name in numbers + booleans]
-        self._low, self._high = np.array(ends).reshape(-1, 2).T
+        self._low, self._high = np.array(ends).reshape(-1, 2, 1).transpose(1, 0, 2)
         self._middle, self._half = self._low / 2 + self._high / 2, self._high / 2 - self._low / 2
         self._scaled = self._places(numbers + booleans)
         self._scaled_at = self._add(numbers + booleans)
@@ -44,12 +48,13 @@ class Encoder:
         self._numbers = slice(len(numbers))
         pairs = [(name, value) for name in self._of_type("category") for value in self.fields[name].values]
         self._category = self._places([name for name, _ in pairs])
-        self._code = np.array([self.fields[name].code(value) for name, value in pairs], dtype=np.float64)
+        self._code = np.array([self.fields[name].code(value) for name, value in pairs], dtype=np.float64)[:, None]
         self._category_at = self._add([f"{name}={value}" for name, value in pairs])
         self._time = self._places(times)
-        self._turns = [(TIME_PARTS[part], turn) for part, turn in _TURNS.items()]
-        self._sine_at = self._add([f"{name}:{part}_sin" for part in _TURNS for name in times])
-        self._cosine_at = self._add([f"{name}:{part}_cos" for part in _TURNS for name in times])
+        self._turned_at = [
+            [self._add([f"{name}:{part}_{turned}" for name in times]) for part in ("hour", "weekday")]
+            for turned in ("sin", "cos")
+        ]
         self.first_rule = len(self._columns)
         self._add([f"rule:{i}" for i in range(len(self._rules))])
         self.columns: tuple[str, ...] = tuple(self._columns)
@@ -76,24 +81,45 @@ class Encoder:
 
     def encode(self, facts: Facts) -> Contexts:
         """Contexts (n, d) of coded facts (n, f)."""
-        facts = np.where(np.isfinite(facts), facts, np.nan)
+        if len(facts) <= _BLOCK:
+            return np.ascontiguousarray(self._columns_of(np.array(facts.T, order="C")).T)
         contexts: Contexts = np.empty((len(facts), self.width), dtype=np.float32)
-        contexts[:, 0] = 1.0
-        numbers = facts.take(self._scaled, axis=1)
-        contexts[:, self._scaled_at] = (
-            np.minimum(np.maximum(numbers, self._low), self._high) - self._middle
-        ) / self._half
-        contexts[:, self._missing_at] = np.isnan(numbers[:, self._numbers])
-        contexts[:, self._category_at] = facts.take(self._category, axis=1) == self._code
-        if self._time.size:
-            times = facts.take(self._time, axis=1)
-            angles = np.concatenate([part(times) * (2.0 * np.pi / turn) for part, turn in self._turns], axis=1)
-            contexts[:, self._sine_at] = np.sin(angles)
-            contexts[:, self._cosine_at] = np.cos(angles)
-        for i, holds in enumerate(self._rules):
-            contexts[:, self.first_rule + i] = holds(facts)
-        contexts[np.isnan(contexts)] = 0.0
+        for start in range(0, len(facts), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            contexts[block] = self._columns_of(np.array(facts[block].T, order="C")).T
         return contexts
+
+    def _columns_of(self, facts: Facts) -> Contexts:
+        """Context columns (d, n) of columns of facts (f, n), which are written to: each pass is over whole columns."""
+        facts[np.isinf(facts)] = np.nan
+        columns: Contexts = np.empty((self.width, facts.shape[1]), dtype=np.float32)
+        columns[0] = 1.0
+        numbers = facts.take(self._scaled, axis=0)
+        missing = np.isnan(numbers)
+        columns[self._missing_at] = missing[self._numbers]
+        np.maximum(numbers, self._low, out=numbers)
+        np.minimum(numbers, self._high, out=numbers)
+        numbers -= self._middle
+        numbers /= self._half
+        numbers[missing] = 0.0
+        columns[self._scaled_at] = numbers
+        columns[self._category_at] = facts.take(self._category, axis=0) == self._code
+        if self._time.size:
+            self._turn(facts.take(self._time, axis=0), columns)
+        for i, holds in enumerate(self._rules):
+            columns[self.first_rule + i] = holds(facts.T)
+        return columns
+
+    def _turn(self, times: Facts, columns: Contexts) -> None:
+        """Writes the columns of times (t, n)."""
+        missing = np.isnan(times)
+        angles, days = _HOUR(times) * (2.0 * np.pi / 24.0), _WEEKDAY(times)
+        days[missing] = 7.0
+        weekday = days.astype(np.intp)
+        for (of_hour, of_day), turned, week in zip(self._turned_at, (np.sin, np.cos), _WEEK, strict=True):
+            turned(angles, out=columns[of_hour])
+            columns[of_hour][missing] = 0.0
+            columns[of_day] = week.take(weekday)
 
 
 def action_features(actions: Sequence[tuple[str, Action]]) -> NDArray[np.float64]:

@@ -63,11 +63,11 @@ def _negated(condition: Condition) -> Condition:
 
 def action_mask(stages: tuple[Stage, ...], facts: Facts, k: int) -> ActionMask:
     """Which of k actions survive the stages, (n, k): the mask learning and the simulator use."""
-    mask = np.ones((len(facts), k), dtype=np.bool_)
+    columns = np.ones((k, len(facts)), dtype=np.bool_)
     for stage in stages:
         for bar in stage.bars:
-            mask[np.ix_(bar.holds(facts), bar.columns)] = False
-    return mask
+            columns[bar.columns] &= ~bar.holds(facts)
+    return np.ascontiguousarray(columns.T)
 
 
 class Funnel(NamedTuple):

@@ -12,9 +12,10 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 import envs
+from envs.dynamics.drift import Drift
 from envs.moment import MomentEnv
-from nba.errors import UnknownMomentError
-from nba.pack_file import load_pack
+from nba.errors import ShapeError, UnknownMomentError
+from tests.envs.played import PLAYED
 
 
 @pytest.mark.parametrize("env_id", list(envs.IDS))
@@ -23,8 +24,8 @@ def test_gymnasium_s_own_check_passes_without_a_warning(env_id: str, render_mode
     check_env(gym.make(env_id, render_mode=render_mode).unwrapped)
 
 
-def test_every_moment_of_the_pack_has_an_id() -> None:
-    assert list(envs.IDS.values()) == list(load_pack("support").moments)
+def test_every_moment_that_is_played_in_one_step_has_an_id() -> None:
+    assert sorted(envs.IDS.values()) == sorted(PLAYED)
 
 
 def test_registering_imports_no_environment() -> None:
@@ -32,8 +33,9 @@ def test_registering_imports_no_environment() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_an_episode_is_one_step() -> None:
-    env = MomentEnv("support", "tone_tuner")
+@pytest.mark.parametrize(("pack", "moment"), PLAYED)
+def test_an_episode_is_one_step(pack: str, moment: str) -> None:
+    env = MomentEnv(pack, moment)
     with pytest.raises(ResetNeeded):
         env.step(np.int64(0))
     observation, info = env.reset(seed=1)
@@ -45,12 +47,13 @@ def test_an_episode_is_one_step() -> None:
     with pytest.raises(ResetNeeded):
         env.step(np.int64(0))
     assert reward == pytest.approx(
-        sum(env.batched.plan.pack.moment("tone_tuner").reward[o] * v for o, v in told["outcomes"].items())
+        sum(env.batched.plan.pack.moment(moment).reward[o] * v for o, v in told["outcomes"].items())
     )
 
 
-def test_an_ineligible_action_counts_as_silence_in_outcome_and_cost() -> None:
-    env, twin = (MomentEnv("support", "tone_tuner") for _ in range(2))
+@pytest.mark.parametrize(("pack", "moment"), PLAYED)
+def test_an_ineligible_action_counts_as_silence_in_outcome_and_cost(pack: str, moment: str) -> None:
+    env, twin = (MomentEnv(pack, moment) for _ in range(2))
     seen = 0
     for seed in range(40):
         _, info = env.reset(seed=seed)
@@ -113,3 +116,33 @@ def test_a_column_that_is_no_action_is_refused() -> None:
 def test_an_unknown_moment_is_refused_with_those_there_are() -> None:
     with pytest.raises(UnknownMomentError, match="instant_clarifier"):
         MomentEnv("support", "tea_time")
+
+
+def test_drift_goes_by_the_steps_of_a_lifetime() -> None:
+    """Sudden from step 2: two episodes bring it on, a seed does not undo it, the option `step` does."""
+    env = MomentEnv("support", "tone_tuner", drift=Drift("sudden", at=2, size=1.0))
+    truths = []
+    for options in (None, None, None, {"step": 1}, {"step": 20_000}):
+        env.reset(seed=1, options=options)
+        truths.append(env.step(np.int64(0))[4]["expected_rewards"].tolist())
+    assert truths[0] == truths[1] == truths[3]
+    assert truths[2] == truths[4] != truths[0]
+
+
+@pytest.mark.parametrize("options", [{"stp": 1}, {"step": -1}, {"step": 1.5}, {"step": True}])
+def test_an_option_that_is_none_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ShapeError, match="option"):
+        MomentEnv("support", "tone_tuner").reset(options=options)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.0, "one", True])
+def test_a_seed_that_is_none_is_refused_with_what_to_give(seed: object) -> None:
+    with pytest.raises(ShapeError, match=r"seed .*\n.*whole number of 0 or more"):
+        MomentEnv("support", "tone_tuner").reset(seed=seed)  # type: ignore[arg-type]  # that is the point
+
+
+def test_it_takes_what_the_batched_form_takes() -> None:
+    env = MomentEnv("support", "tone_tuner", sleeping=1.0, disposition=0.0, customers=10, population_seed=3)
+    assert env.reset(seed=0)[1]["action_mask"].sum() == 1
+    with pytest.raises(TypeError, match="sleepy"):
+        MomentEnv("support", "tone_tuner", sleepy=1.0)

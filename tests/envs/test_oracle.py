@@ -10,15 +10,15 @@ import pytest
 from envs.batch import BatchMomentEnv
 from envs.oracle import FixedOrder, Oracle, best_context_free
 from envs.rollout import rollout, value
-from nba.pack_file import load_pack
+from nba.models.linear import LinearModel
 from nba.policies.epsilon_greedy import EpsilonGreedy
-from nba.policies.linear import LinearModel
 from nba.policies.rules import Rules
 from nba.policies.uniform import Uniform
 from nba.testing import check_policy
 from nba.types import Policy
+from tests.envs.played import PACKS, PLAYED
 
-PACK = load_pack("support")
+PACK = PACKS["support"]
 
 
 def test_a_fixed_order_takes_its_first_eligible_action() -> None:
@@ -52,9 +52,9 @@ def test_no_order_of_five_actions_beats_the_best_one() -> None:
     assert total(best_context_free(expected, mask).order) == pytest.approx(max(map(total, permutations(range(5)))))
 
 
-@pytest.mark.parametrize("moment", list(PACK.moments))
-def test_the_oracle_takes_the_best_eligible_action(moment: str) -> None:
-    env = BatchMomentEnv(PACK, moment)
+@pytest.mark.parametrize(("pack", "moment"), PLAYED)
+def test_the_oracle_takes_the_best_eligible_action(pack: str, moment: str) -> None:
+    env = BatchMomentEnv(PACKS[pack], moment)
     batch = env.sample(300, np.random.default_rng(0))
     distribution = Oracle(env.response).distribution(batch.contexts, batch.mask)
     expected = env.expected_rewards(batch.contexts)
@@ -63,15 +63,15 @@ def test_the_oracle_takes_the_best_eligible_action(moment: str) -> None:
         assert distribution[row, eligible[expected[row, eligible].argmax()]] == 1.0
 
 
-@pytest.mark.parametrize("moment", list(PACK.moments))
-def test_policies_that_know_the_truth_keep_the_contract_of_policies(moment: str) -> None:
-    env = BatchMomentEnv(PACK, moment)
+@pytest.mark.parametrize(("pack", "moment"), PLAYED)
+def test_policies_that_know_the_truth_keep_the_contract_of_policies(pack: str, moment: str) -> None:
+    env = BatchMomentEnv(PACKS[pack], moment)
     batch = env.sample(100, np.random.default_rng(0))
     check_policy(Oracle(env.response), batch.contexts, batch.mask)
     check_policy(best_context_free(env.expected_rewards(batch.contexts), batch.mask), batch.contexts, batch.mask)
 
 
-@pytest.mark.parametrize("moment", list(PACK.moments))
+@pytest.mark.parametrize("moment", [moment for pack, moment in PLAYED if pack == "support"])
 def test_context_is_worth_a_tenth_and_more_and_a_linear_model_gets_most_of_it(moment: str) -> None:
     """20,000 contexts; uniform < rules < linear from 4,000 uniform rounds < oracle; the figures are printed."""
     env, rng = BatchMomentEnv(PACK, moment), np.random.default_rng(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,23 +12,10 @@ from envs.response import Response
 from nba.errors import PackError, UnknownMomentError
 from nba.facts import code_facts
 from nba.moment_plan import plan_moment
-from nba.pack_file import load_pack
-from nba.types import Value
+from tests.envs import played
 
-PACK = load_pack("support")
-
-
-def truth(moment: str, **facts: Value) -> dict[str, float]:
-    """Expected reward of each action for one customer of whom only these facts are known."""
-    response = Response.of(plan_moment(PACK, moment))
-    encoder = response.plan.encoder
-    expected = response.expected_rewards(encoder.encode(code_facts(encoder.fields, [facts])))
-    return dict(zip(response.plan.action_ids, expected[0].tolist(), strict=True))
-
-
-def best(moment: str, **facts: Value) -> str:
-    values = truth(moment, **facts)
-    return max(values, key=lambda action: values[action])
+PACK = played.PACKS["support"]
+truth, best = partial(played.truth, "support"), partial(played.best, "support")
 
 
 def test_silence_after_a_closed_case_by_hand() -> None:
@@ -52,9 +41,9 @@ def test_the_cost_of_an_action_is_taken_off() -> None:
     assert truth("tone_tuner")["neutral_reply"] == pytest.approx(0.554899, abs=1e-5)
 
 
-@pytest.mark.parametrize("moment", list(PACK.moments))
-def test_customers_of_whom_nothing_is_known_still_have_a_truth(moment: str) -> None:
-    assert np.isfinite(list(truth(moment).values())).all()
+@pytest.mark.parametrize(("pack", "moment"), played.PLAYED)
+def test_customers_of_whom_nothing_is_known_still_have_a_truth(pack: str, moment: str) -> None:
+    assert np.isfinite(list(played.truth(pack, moment).values())).all()
 
 
 def test_empathy_has_to_match_the_signal() -> None:

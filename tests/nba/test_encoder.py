@@ -92,6 +92,22 @@ def test_a_row_alone_is_encoded_as_among_others(encoder: Encoder, data: st.DataO
         assert encoder.encode(facts[i : i + 1])[0].tobytes() == contexts[i].tobytes()
 
 
+@pytest.mark.parametrize("encoder", ENCODERS, ids=list(SUPPORT.moments))
+def test_a_row_alone_is_encoded_as_among_thousands(encoder: Encoder) -> None:
+    """5,000 rows are encoded in blocks, and in columns; whichever way they lie in memory."""
+    rng = np.random.default_rng(0)
+    odd = np.array([np.nan, np.inf, -1.7e308, 5e-324, -0.0, 0.0, 1.0, 86_399.99999999999, 86_400.0, 1.8e9])
+    facts = np.where(
+        rng.random((5_000, len(encoder.fields))) < 0.5,
+        rng.normal(size=(5_000, len(encoder.fields))) * 1e9,
+        odd[rng.integers(0, len(odd), (5_000, len(encoder.fields)))],
+    )
+    contexts = encoder.encode(facts)
+    assert encoder.encode(np.asfortranarray(facts)).tobytes() == contexts.tobytes()
+    for i in range(0, 5_000, 97):
+        assert encoder.encode(facts[i : i + 1])[0].tobytes() == contexts[i].tobytes()
+
+
 @pytest.mark.parametrize("code", [-1.0, 2.0, 0.5, 1e300, np.inf, np.nan])
 def test_a_code_outside_the_vocabulary_is_no_category(shop: Pack, code: float) -> None:
     encoder = Encoder(shop, "basket")

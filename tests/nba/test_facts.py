@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nba.errors import ContextError
-from nba.facts import Field, code_facts, finite_number, name_facts, read_facts, seconds
+from nba.facts import DAY, TIME_PARTS, Field, code_facts, finite_number, name_facts, read_facts, seconds
 
 FIELDS = {
     "mood": Field(type="number", range=(-1.0, 1.0)),
@@ -144,3 +144,15 @@ def test_a_number_is_kept_as_a_float() -> None:
 @pytest.mark.parametrize(("value", "found"), [(3, 3.0), (2.5, 2.5), (True, None), ("3", None), (9, None), (None, None)])
 def test_a_finite_number_within_bounds(value: object, found: float | None) -> None:
     assert finite_number(value, (0.0, 5.0)) == found
+
+
+def test_hours_and_weekdays_of_many_times_are_those_of_one_bit_for_bit() -> None:
+    """Around midnights, of any sign and size, where the division rounds; NaN where missing."""
+    days = np.arange(-3_000.0, 3_000.0) * 7.0 * DAY
+    odd = np.array([0.0, -0.0, 5e-324, -5e-324, -1e-300, np.nan])
+    times = np.concatenate([days, np.nextafter(days, -np.inf), np.nextafter(days, np.inf), days / 11.0, odd])
+    hours, weekdays = (TIME_PARTS[part](times) for part in ("hour", "weekday"))
+    assert hours.tobytes() == (times % DAY / 3_600.0).tobytes()
+    assert weekdays.tobytes() == ((times // DAY + 3.0) % 7.0).tobytes()
+    far = np.full(100, 1.7e308)  # too far for whole days to be exact
+    assert TIME_PARTS["hour"](far).tobytes() == (far % DAY / 3_600.0).tobytes()
