@@ -61,6 +61,11 @@ class Home:
         return self.path / "ledger.jsonl"
 
     @property
+    def calibration(self) -> Path:
+        """Calibrations of the simulator, `PACK.json` each."""
+        return self.path / "calibration"
+
+    @property
     def mlflow(self) -> Path:
         """MLflow's database and artefacts."""
         return self.path / "mlflow"

@@ -43,11 +43,16 @@ class LoggedRounds:
 
     def split(self, share: float, *, salt: int = 0) -> tuple[LoggedRounds, LoggedRounds]:
         """Two parts by customer, the first with about `share` of them; the same customer is always on one side."""
-        mixed = (self.subjects ^ np.uint64(salt)) * np.uint64(0x9E3779B97F4A7C15)
-        first = (mixed >> np.uint64(40)).astype(np.float64) / 2.0**24 < share
+        first = in_first_part(self.subjects, share, salt=salt)
         return self.take(first), self.take(~first)
 
     @staticmethod
     def concatenate(parts: list[LoggedRounds]) -> LoggedRounds:
         """All rounds of the parts, in order."""
         return LoggedRounds(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(LoggedRounds)))
+
+
+def in_first_part(subjects: NDArray[np.uint64], share: float, *, salt: int = 0) -> NDArray[np.bool_]:
+    """Which customers (n,) by their hash belong to the first part of a split, about `share` of them."""
+    mixed = (subjects ^ np.uint64(salt)) * np.uint64(0x9E3779B97F4A7C15)
+    return (mixed >> np.uint64(40)).astype(np.float64) / 2.0**24 < share

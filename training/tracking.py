@@ -19,6 +19,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import msgspec
+
 from nba.errors import NbaError, UnavailableError
 from nba.home import Home
 
@@ -102,6 +104,11 @@ class Run:
     def figure(self, figure: Figure, name: str) -> None:
         """A picture among the run's artefacts, `plots/NAME.png`."""
         self.tracking.call(self.tracking.client.log_figure, self.run_id, figure, f"plots/{name}.png")
+
+    def table(self, value: object, name: str) -> None:
+        """A JSON document among the run's artefacts, `tables/NAME.json`; figures that are not finite become null."""
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+        self.tracking.call(self.tracking.client.log_text, self.run_id, text, f"tables/{name}.json")
 
     def flush(self) -> None:
         """Sends the metrics gathered so far."""

@@ -46,8 +46,8 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest
 
 def test_everything_lies_below_home(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    places = [home.log, home.policies, home.features, home.redis, home.ledger, home.mlflow]
-    assert len(set(places)) == 6
+    places = [home.log, home.policies, home.features, home.redis, home.ledger, home.calibration, home.mlflow]
+    assert len(set(places)) == 7
     assert all(place.parent == tmp_path for place in places)
 
 
