@@ -1,4 +1,8 @@
-"""The online reader: a batch of subjects' features in one round trip, within a deadline, never an exception.
+"""The online reader: what a batch of subjects withholds and their features, in one round trip, within a deadline.
+
+Consent is checked before a feature is read (law 8), by a script in Redis: a subject who withholds a purpose that
+stored features are read for gets no feature read at all, and the reply says what is withheld. A Redis that was emptied
+or restarted knows of no consent: until it has been refilled from the log nothing at all is read in it.
 
 Reads Feast's own layout in Redis by a compiled plan, without importing Feast. Redis keeps a subject as one hash:
 key = the entity key, then the project; for each feature a field with its value; for each view `_ts:view` with the
@@ -7,26 +11,69 @@ event time. Feast itself gives out values past their TTL, and future ones; here 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from msgspec import Struct
-from redis.asyncio.connection import parse_url
 
+from features.consent import consent_key
+from features.epoch import EPOCH_KEY, WHOLE
 from features.feature_value import read_timestamp, value_reader
-from features.plan import FeatureStoreError, ReadPlan, load_plan
-from features.redis_pipe import RedisPipe, Reply, command
+from features.plan import ReadPlan
+from features.redis_link import RedisLink
+from features.redis_pipe import Reply, Script
 from nba.types import Value
 
 SKEW_S = 5.0  # how far ahead of our clock the writer's may be before a value counts as future-dated
-REST_S = 1.0  # how long a store that failed is left alone
-PATIENT_S = 0.02  # a store that sends nothing for so long is broken; a caller in more hurry proves nothing
-CONNECT_S = 1.0  # for opening a connection, which outlives the one caller that needed it first
+NOTHING_WITHHELD: frozenset[str] = frozenset()
+
+# keys: epoch, then for each subject its consent and its features, the latter empty where they may not be read;
+# arguments: run_id, how many purposes features are read for, these, then the fields. -> for each subject the values of
+# the fields, none where one of those purposes is withheld, and after them the purposes that are, where there are any;
+# 0 where Redis is not whole
+READ = Script.of(
+    WHOLE
+    + """
+if not whole(KEYS[1], ARGV[1]) then return 0 end
+local last = 2 + tonumber(ARGV[2])
+local function needed(purpose)
+  for j = 3, last do
+    if ARGV[j] == purpose then return true end
+  end
+end
+local answers = {}
+for k = 2, #KEYS, 2 do
+  local stated = redis.pcall('HGETALL', KEYS[k])
+  local values = stated
+  if not stated.err then
+    local withheld, blocked = nil, KEYS[k + 1] == ''
+    for i = 2, #stated, 2 do
+      if string.byte(stated[i]) == 48 then
+        withheld = withheld or {}
+        withheld[#withheld + 1] = stated[i - 1]
+        blocked = blocked or needed(stated[i - 1])
+      end
+    end
+    values = blocked and {} or redis.pcall('HMGET', KEYS[k + 1], unpack(ARGV, last + 1))
+    if values.err then values = {values} end
+    if withheld then values[#values + 1] = withheld end
+  end
+  answers[#answers + 1] = values
+end
+return answers
+"""
+)
+AT_ONCE = 100  # subjects that one run of the script reads: Redis does nothing else meanwhile
+
+
+class Lookup(NamedTuple):
+    """Whom to look up."""
+
+    subject_id: str  # features are kept by it
+    subject: str  # its keyed hash; consent is kept by it
+    features: bool  # whether its features may be read, as far as the caller knows
 
 
 class FeatureRow(Struct, frozen=True):
@@ -34,13 +81,17 @@ class FeatureRow(Struct, frozen=True):
 
     values: dict[str, Value]  # field of the pack -> value; missing, unusable and too old ones are left out
     age_s: dict[str, float]  # view -> age of what the store has, seconds, also where it is too old to use
+    withheld: frozenset[str] | None = NOTHING_WITHHELD  # purposes it withholds; None: that could not be read
 
 
 class Fetched(Struct, frozen=True):
     """One row a subject, in the order asked."""
 
     rows: list[FeatureRow]
-    degraded: bool  # the store failed: rows are empty that need not be
+    degraded: bool  # the store failed: rows have no features that need not be so
+
+
+UNKNOWN = FeatureRow({}, {}, None)  # where the store does not answer
 
 
 class RowReader:
@@ -53,25 +104,16 @@ class RowReader:
             *(feature.redis_field for feature in plan.features),
             *(f"_ts:{view}".encode() for view in plan.views),
         )
-        self._asked = command(b"HMGET", b"", *self.redis_fields).split(b"$0\r\n\r\n", 1)
         self._features = [
             (f.field, plan.views.index(f.view), value_reader(f.value_type), _no_limit(f.max_age_s))
             for f in plan.features
         ]
 
     def key(self, subject_id: str) -> bytes:
-        """Redis key of a subject."""
-        # An id that is not Unicode finds nothing, but must not raise.
-        subject = subject_id.encode("utf-8", "surrogatepass")
-        return b"%b%b%b%b" % (self._prefix, struct.pack("<I", len(subject)), subject, self._project)
+        """Redis key of a subject's features."""
+        return feature_key(self._prefix, self._project, subject_id)
 
-    def command(self, subject_id: str) -> bytes:
-        """The command that reads all of a subject's features."""
-        head, tail = self._asked
-        key = self.key(subject_id)
-        return b"%b$%d\r\n%b\r\n%b" % (head, len(key), key, tail)
-
-    def row(self, reply: Sequence[bytes | None], now: float) -> FeatureRow:
+    def row(self, reply: Sequence[bytes | None], now: float, withheld: frozenset[str] = NOTHING_WITHHELD) -> FeatureRow:
         """What a reply says of its subject at this time, in seconds since 1970."""
         ages = [self._age(raw, now) for raw in reply[len(self._features) :]]
         values: dict[str, Value] = {}
@@ -81,7 +123,8 @@ class RowReader:
                 value = read(raw)
                 if value is not None:
                     values[field] = value
-        return FeatureRow(values, {view: age for view, age in zip(self.views, ages, strict=True) if age is not None})
+        known = {view: age for view, age in zip(self.views, ages, strict=True) if age is not None}
+        return FeatureRow(values, known, withheld)
 
     @staticmethod
     def _age(raw: bytes | None, now: float) -> float | None:
@@ -90,115 +133,82 @@ class RowReader:
 
 
 class OnlineReader:
-    """Reads the features of one pack. One reader an event loop; it connects at its first fetch, and anew when needed.
+    """Reads consent and features for one pack. One reader an event loop.
 
-    A store that fails, or lets a deadline pass, costs that one deadline; for a second after that, reads come back
-    empty at once. Then one read tries again while the others go on without.
+    A store that fails, or lets a deadline pass, costs that one deadline (see `RedisLink`).
     """
 
-    def __init__(self, plan: ReadPlan, redis_url: str | None) -> None:
-        self._rows = RowReader(plan)
-        self._reads_nothing = not plan.features
-        self._address = None if redis_url is None else _address(redis_url)
-        self._pipe: RedisPipe | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._rests_until = 0.0  # on the event loop's clock, as is the next
-        self._connecting_since = 0.0
+    def __init__(self, plan: ReadPlan | None, redis_url: str | None, *, purposes: Iterable[str] = ()) -> None:
+        """A reader of features that are read for these purposes; without a plan it reads consent alone."""
+        self._purposes, self._planned = frozenset(purposes), plan is not None
+        self._rows = RowReader(plan) if plan is not None and plan.features else None
+        self._link = RedisLink(redis_url, (READ,))
+        needed, fields = [purpose.encode() for purpose in self._purposes], self._rows.redis_fields if self._rows else ()
+        arguments = [b"%d" % len(needed), *needed, *fields]
+        self._arguments = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in arguments)
+        self._words = 5 + len(arguments)  # of a command beside its subjects' keys
 
-    @classmethod
-    def open(cls, plan_path: Path, redis_url: str | None) -> OnlineReader:
-        """A reader by the plan in this file; without a URL every read is degraded. Raises FeatureStoreError."""
-        return cls(load_plan(plan_path), redis_url)
+    async def fetch(self, subjects: Sequence[Lookup], deadline_s: float, *, now: datetime) -> Fetched:
+        """What these subjects withhold, and their features unless that forbids it, in one round trip.
 
-    async def fetch(self, subject_ids: Sequence[str], deadline_s: float, *, now: datetime) -> Fetched:
-        """The features of these subjects in one round trip; empty rows and `degraded` after `deadline_s` seconds.
-
-        Ages count from `now`. Raises nothing for a store that is dead, hung, empty or full of rubbish.
+        After `deadline_s` seconds, and from a store that has not been refilled, rows without features and consent, and
+        `degraded` where features were asked for. Ages count from `now`. Raises nothing for a store that is dead, hung,
+        empty or full of rubbish.
         """
-        if self._reads_nothing or not subject_ids:
-            return Fetched([FeatureRow({}, {}) for _ in subject_ids], degraded=False)
-        began = asyncio.get_running_loop().time()
-        if self._address is None or deadline_s <= 0 or began < self._rests_until:
-            return _nothing(len(subject_ids))
-        if self._rests_until:
-            self._rests_until = began + REST_S  # this read tries; the others do not wait for what it finds
-        replies = await self._ask(b"".join(map(self._rows.command, subject_ids)), len(subject_ids), began + deadline_s)
+        if not subjects:
+            return Fetched([], degraded=False)
+        parts = [subjects[i : i + AT_ONCE] for i in range(0, len(subjects), AT_ONCE)]
+        replies = await self._link.ask(lambda run_id: self._commands(parts, run_id), len(parts), deadline_s)
         if replies is None:
-            return _nothing(len(subject_ids))
-        self._rests_until = 0.0
-        return self._fetched(replies, now.timestamp())
+            return Fetched([UNKNOWN] * len(subjects), degraded=any(asked.features for asked in subjects))
+        at, rows, degraded = now.timestamp(), [], False
+        for part, told in zip(parts, replies, strict=True):
+            for asked, reply in zip(part, told if isinstance(told, list) else [told] * len(part), strict=True):
+                row, whole = self._row(reply, at)
+                rows.append(row)
+                degraded |= asked.features and not whole
+        return Fetched(rows, degraded)
 
-    async def _ask(self, commands: bytes, n: int, until: float) -> list[Reply] | None:
-        """The replies; None where the store failed or did not answer in time."""
-        clock = asyncio.get_running_loop().time
-        try:
-            pipe = self._pipe
-            if pipe is None or pipe.lost:
-                pipe = await self._connect(until - clock())
-            replies = await pipe.ask(commands, n, within_s=until - clock())
-            silent_since = pipe.silent_since
-        except ConnectionError:
-            self._rest(clock() + REST_S)
-            return None
-        except TimeoutError:
-            replies, silent_since = None, self._connecting_since
-        if replies is None and clock() - silent_since >= PATIENT_S:
-            self._rest(clock() + REST_S)
-        return replies
+    def _commands(self, parts: Sequence[Sequence[Lookup]], run_id: bytes) -> bytes:
+        arguments = b"$%d\r\n%b\r\n" % (len(run_id), run_id) + self._arguments
+        return b"".join([self._command(part) + arguments for part in parts])
 
-    def _rest(self, until: float) -> None:
-        self._rests_until = until
-        if self._pipe is not None:
-            self._pipe.close()
+    def _command(self, subjects: Sequence[Lookup]) -> bytes:
+        """The command that reads these, up to its arguments."""
+        rows, keys = self._rows, [b"$%d\r\n%b\r\n" % (len(EPOCH_KEY), EPOCH_KEY)]
+        for asked in subjects:
+            consent, features = consent_key(asked.subject), b""
+            if asked.features and rows is not None:
+                features = rows.key(asked.subject_id)
+            keys.append(b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(consent), consent, len(features), features))
+        n = b"%d" % (1 + 2 * len(subjects))
+        head = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$%d\r\n%b\r\n"
+        return head % (self._words + 2 * len(subjects), READ.sha, len(n), n) + b"".join(keys)
 
-    def _fetched(self, replies: list[Reply], now: float) -> Fetched:
-        told = [isinstance(reply, list) for reply in replies]  # else an error, such as a key of another type
-        rows = [
-            self._rows.row(reply, now) if good else FeatureRow({}, {})
-            for reply, good in zip(replies, told, strict=True)
-        ]
-        return Fetched(rows, degraded=not all(told))
-
-    async def _connect(self, within_s: float) -> RedisPipe:
-        """The connection, once it is there. Raises TimeoutError, and ConnectionError where it cannot be opened."""
-        # In a task of its own: a caller whose deadline passes must not undo it for those who wait with it.
-        if self._connecting is None or self._connecting.done():
-            self._connecting = asyncio.create_task(self._open_pipe(self._address or {}))
-            self._connecting_since = asyncio.get_running_loop().time()
-        connecting = self._connecting
-        await asyncio.wait((connecting,), timeout=within_s)
-        if not connecting.done():
-            raise TimeoutError
-        if self._pipe is None:
-            raise ConnectionError
-        return self._pipe
-
-    async def _open_pipe(self, address: Mapping[str, Any]) -> None:
-        self._pipe = None
-        with contextlib.suppress(OSError, ValueError):  # a timeout is an OSError
-            async with asyncio.timeout(CONNECT_S):
-                self._pipe = await RedisPipe.connect(address)
+    def _row(self, reply: Reply, now: float) -> tuple[FeatureRow, bool]:
+        """What a reply says, and whether that is all that may be known; not where a key is of another type."""
+        if not isinstance(reply, list):
+            return UNKNOWN, False
+        withheld = NOTHING_WITHHELD
+        if reply and isinstance(reply[-1], list):
+            withheld = frozenset(name.decode(errors="replace") for name in reply.pop())
+        if not reply:
+            return FeatureRow({}, {}, withheld), self._planned or not withheld.isdisjoint(self._purposes)
+        if self._rows is None or isinstance(reply[0], Exception):
+            return FeatureRow({}, {}, withheld), False
+        return self._rows.row(reply, now, withheld), True
 
     async def close(self) -> None:
         """Ends the connection. A later fetch opens another."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait((self._connecting,))
-        if self._pipe is not None:
-            self._pipe.close()
-        self._pipe = self._connecting = None
+        await self._link.close()
 
 
-def _address(redis_url: str) -> Mapping[str, Any]:
-    try:
-        return dict(parse_url(redis_url))
-    except ValueError as error:
-        raise FeatureStoreError(f"no Redis can be at this URL: {error}", help="write redis://host:port/db") from None
+def feature_key(prefix: bytes, project: bytes, subject_id: str) -> bytes:
+    """Redis key of a subject's features, as Feast builds it."""
+    # An id that is not Unicode finds nothing, but must not raise.
+    subject = subject_id.encode("utf-8", "surrogatepass")
+    return b"%b%b%b%b" % (prefix, struct.pack("<I", len(subject)), subject, project)
 
 
 def _no_limit(max_age_s: float | None) -> float:
     return float("inf") if max_age_s is None else max_age_s
-
-
-def _nothing(n: int) -> Fetched:
-    return Fetched([FeatureRow({}, {}) for _ in range(n)], degraded=True)

@@ -8,9 +8,11 @@ can never be taken for another's. The stock client costs three times the CPU a r
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ssl
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import hiredis
@@ -23,6 +25,20 @@ Reply = Any  # bytes, int, None, a list of replies, or a hiredis.ReplyError
 def command(*words: bytes) -> bytes:
     """A command as Redis reads it."""
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script, which Redis runs atomically, and the name Redis knows it by."""
+
+    text: bytes = field(repr=False)
+    sha: bytes
+
+    @classmethod
+    def of(cls, text: str) -> Script:
+        """The script of this text."""
+        encoded = text.encode()
+        return cls(encoded, hashlib.sha1(encoded).hexdigest().encode())  # noqa: S324 - the name Redis gives it
 
 
 class RedisPipe(asyncio.Protocol):

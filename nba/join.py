@@ -23,7 +23,7 @@ from nba.decision import Decision
 from nba.facts import code_facts
 from nba.moment_plan import MomentPlan, plan_pack
 from nba.pack import Pack
-from nba.records import DecisionRecord, OverrideRecord, Record, RewardRecord, encode_record
+from nba.records import ActivationRecord, DecisionRecord, OverrideRecord, Record, RewardRecord, encode_record
 from nba.rounds import LoggedRounds
 from nba.settle import FATES, STATES, Case, Settled, Window, first_reports, settle, settle_case
 from nba.types import ActionMask, Facts, Value
@@ -125,7 +125,7 @@ class _Intake:
         elif isinstance(record, OverrideRecord):
             if record.overridden_at <= self._as_of:
                 self.overridden.add(record.decision_id)
-        elif record.activated_at <= self._as_of:
+        elif isinstance(record, ActivationRecord) and record.activated_at <= self._as_of:
             first = self.activated.get(record.decision_id, record.activated_at)
             self.activated[record.decision_id] = min(first, record.activated_at)
 

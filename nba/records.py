@@ -78,7 +78,17 @@ class OverrideRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="o
     overridden_at: datetime
 
 
-Record: TypeAlias = DecisionRecord | ActivationRecord | RewardRecord | OverrideRecord
+class ConsentRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="consent"):
+    """A customer granted or withheld purposes. What holds of a purpose is what was observed last."""
+
+    subject: str  # keyed hash
+    purposes: dict[str, bool]  # False: withheld
+    source: str | None  # who says so, such as a form
+    observed_at: datetime  # where it was told without: when it came, but after all that was known then
+    recorded_at: datetime
+
+
+Record: TypeAlias = DecisionRecord | ActivationRecord | RewardRecord | OverrideRecord | ConsentRecord
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
@@ -89,14 +99,17 @@ def encode_record(record: Record) -> bytes:
 
     Raises LogError for a number that JSON cannot hold: it would be written as null and never be read again.
     """
-    numbers = [record.value] if isinstance(record, RewardRecord) else []
-    if isinstance(record, DecisionRecord):
-        numbers = [*record.decision.request.age_s.values(), *record.decision.distribution]
-    if not all(map(math.isfinite, numbers)):
+    if isinstance(record, DecisionRecord | RewardRecord) and not all(map(math.isfinite, _numbers(record))):
         raise LogError(
             f"a number of {record.decision_id!r} is not finite", help="check outcome values and feature ages on entry"
         )
     return _encoder.encode(record)
+
+
+def _numbers(record: DecisionRecord | RewardRecord) -> list[float]:
+    if isinstance(record, RewardRecord):
+        return [record.value]
+    return [*record.decision.request.age_s.values(), *record.decision.distribution]
 
 
 def decode_record(payload: bytes | memoryview) -> Record:

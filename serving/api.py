@@ -52,7 +52,7 @@ class Api:
         self._document = msgspec.json.encode(described)
         self._page = openapi.page(described)
         self.app = Starlette(
-            routes=[Route(o.path, self._route(o), methods=[o.method]) for o in OPERATIONS],
+            routes=[self._routed(path) for path in dict.fromkeys(operation.path for operation in OPERATIONS)],
             exception_handlers={404: _unknown_path, 405: _wrong_method},
             lifespan=self._lifespan,
         )
@@ -63,10 +63,22 @@ class Api:
         yield
         await self._server.close()
 
+    def _routed(self, path: str) -> Route:
+        """The operations of a path, as one route: what is none of them is told which there are."""
+        routes = {str(operation.method): self._route(operation) for operation in OPERATIONS if operation.path == path}
+        if len(routes) == 1:
+            (method, route), *_ = routes.items()
+            return Route(path, route, methods=[method])
+
+        async def routed(request: Request) -> Response:
+            return await routes["GET" if request.method == "HEAD" else request.method](request)
+
+        return Route(path, routed, methods=list(routes))
+
     def _route(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         """The endpoint of an operation with everything around it: limits, errors as answers, counting."""
         endpoint: Endpoint = getattr(self, operation.name)
-        call = self._limited(operation, endpoint) if operation.method == "POST" else endpoint
+        call = endpoint if operation.method == "GET" else self._limited(operation, endpoint)
 
         async def route(request: Request) -> Response:
             try:
@@ -83,7 +95,8 @@ class Api:
 
     def _limited(self, operation: Operation, endpoint: Endpoint) -> Endpoint:
         """The endpoint with the body read before a place is taken, and no more places than there are."""
-        largest = self._settings.max_batch_body if operation.name == "decide_batch" else self._settings.max_body
+        takes_many = operation.many or operation.name == "decide_batch"
+        largest = self._settings.max_batch_body if takes_many else self._settings.max_body
 
         async def limited(request: Request, _: bytes) -> Response:
             self._refuse_overload()
@@ -171,6 +184,20 @@ class Api:
         record = await self._server.outcomes.decision(request.path_params["decision_id"])
         return _json(await self._server.replayer.replay(record.decision))
 
+    async def events(self, request: Request, body: bytes) -> Response:
+        """POST /v1/events."""
+        taken = await self._server.events.take(wire.read_events(body))
+        return _json(wire.EventsAnswer(accepted=taken.accepted, duplicates=taken.duplicates), 202)
+
+    async def consent(self, request: Request, body: bytes) -> Response:
+        """GET /v1/subjects/{subject_id}/consent."""
+        return _json(await self._server.consents.look(_subject_id(request)))
+
+    async def state_consent(self, request: Request, body: bytes) -> Response:
+        """PUT /v1/subjects/{subject_id}/consent."""
+        asked = wire.read_body(body, wire.ConsentBody)
+        return _json(await self._server.consents.state(_subject_id(request), asked))
+
     async def policies(self, request: Request, body: bytes) -> Response:
         """GET /v1/policies."""
         return _json(wire.PoliciesAnswer(policies=self._server.serving()))
@@ -200,6 +227,10 @@ class Api:
     async def docs(self, request: Request, body: bytes) -> Response:
         """GET /docs."""
         return Response(self._page, media_type="text/html")
+
+
+def _subject_id(request: Request) -> str:
+    return wire.read_id(request.path_params["subject_id"], "subject_id")
 
 
 def _json(told: Struct, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -16,7 +16,7 @@ from nba.records import DecisionRecord, Record, decode_record
 
 # The first field of every record that speaks of a decision; ids hold no character that JSON escapes.
 _DECISION_ID = re.compile(rb'"decision_id":"([A-Za-z0-9._:-]+)"')
-_KINDS = frozenset(KINDS.values())
+_KINDS = frozenset(KINDS.values()) - {KINDS["consent"]}  # which speaks of no decision
 
 
 class Archive:

@@ -11,28 +11,13 @@ older or rebuilt store is noticed in the same breath; they answer {0, what the k
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
+from features.consent import RESTORE as RESTORE_CONSENT
+from features.redis_pipe import Script
 
 _TRUSTED = """
 local current = redis.call('GET', KEYS[1])
 if current ~= ARGV[1] then return {0, current} end
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script and the name Redis knows it by."""
-
-    text: bytes = field(repr=False)
-    sha: bytes
-
-    @classmethod
-    def of(cls, text: str) -> Script:
-        """The script of this text."""
-        encoded = text.encode()
-        return cls(encoded, hashlib.sha1(encoded).hexdigest().encode())  # noqa: S324 - the name Redis gives it
-
 
 # keys: epoch, a claim each; arguments: trusted, ttl in ms, epoch, then fingerprint and record each.
 # -> {1, then for each 1 where new, else {1 where of the same fingerprint, committed, epoch, record}}
@@ -174,4 +159,4 @@ return current
 """
 )
 
-ALL = (CLAIM, COMMIT, FIND, REWARD, COMMIT_REWARD, RESTORE, RESTORE_REWARD, HOLD, RELEASE, FINISH)
+ALL = (CLAIM, COMMIT, FIND, REWARD, COMMIT_REWARD, RESTORE, RESTORE_REWARD, RESTORE_CONSENT, HOLD, RELEASE, FINISH)

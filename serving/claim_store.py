@@ -14,8 +14,9 @@ from typing import Any, Literal, TypeAlias
 
 from redis.asyncio.connection import parse_url
 
-from features.redis_pipe import RedisPipe, command
-from serving.claim_scripts import ALL, FINISH, HOLD, RELEASE, Script
+from features.epoch import run_id
+from features.redis_pipe import RedisPipe, Script, command
+from serving.claim_scripts import ALL, FINISH, HOLD, RELEASE
 
 State: TypeAlias = Literal["ready", "down", "rebuilding", "stale"]
 
@@ -88,8 +89,8 @@ class ClaimStore:
 
     def believable(self, held: bytes | None) -> bool:
         """Whether an epoch key of this content was written for the server we are connected to."""
-        epoch, _, run_id = (held or b"").partition(b":")
-        return epoch.isdigit() and bool(run_id) and run_id == self._run_id
+        epoch, _, written_for = (held or b"").partition(b":")
+        return epoch.isdigit() and bool(written_for) and written_for == self._run_id
 
     def trust(self, held: bytes | None) -> bool:
         """Believes in the store under this content of the epoch key, if that is believable."""
@@ -151,16 +152,16 @@ class ClaimStore:
         return self._examine(described)
 
     def _examine(self, described: bytes) -> bool:
-        run_id = re.search(rb"^run_id:(\w+)", described, re.MULTILINE)
+        told = run_id(described)
         limit = re.search(rb"^maxmemory:(\d+)", described, re.MULTILINE)
         policy = re.search(rb"^maxmemory_policy:(\S+)", described, re.MULTILINE)
-        if run_id is None:
+        if not told:
             self.lose("Redis does not tell its run_id (INFO)")
             return False
         if limit and int(limit[1]) and policy and policy[1] != b"noeviction":
             self.lose(f"Redis drops keys when it is full: set maxmemory-policy noeviction, not {policy[1].decode()}")
             return False
-        self._run_id = run_id[1]
+        self._run_id = told
         return True
 
     async def _send(self, commands: Sequence[Sequence[bytes]], within_s: float) -> list[Any]:

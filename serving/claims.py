@@ -18,6 +18,9 @@ logged (its maker died, or it was read from a log whose last bytes may not be sy
 whoever meets it appends it again, in the present epoch. An answer therefore always has the highest epoch of its id.
 Decisions made unclaimed are kept in memory, for retries and for Redis when it is back; where they are too many, it
 gets them from the log.
+
+A rebuild brings back what customers agree to as well (`features.consent`): until a new epoch has begun, nobody reads
+consent or stored features in Redis.
 """
 
 from __future__ import annotations
@@ -35,8 +38,11 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
+from features.consent import RESTORE as RESTORE_CONSENT
+from features.consent import restore_words
+from features.epoch import PREFIX
 from nba.errors import UnavailableError
-from nba.records import DecisionRecord, Record, RewardRecord, decode_record, encode_record
+from nba.records import ConsentRecord, DecisionRecord, Record, RewardRecord, decode_record, encode_record
 from serving.claim_scripts import CLAIM, COMMIT, COMMIT_REWARD, FIND, RESTORE, RESTORE_REWARD, REWARD
 from serving.claim_store import REFILL_S, ClaimStore, State
 
@@ -65,7 +71,7 @@ class Claims:
         url: str,
         *,
         ttl_s: float,  # seconds a claim is kept: at least as long as a client may retry or report
-        prefix: str = "nba:",
+        prefix: str = PREFIX,
         timeout_s: float = 0.05,  # seconds one call may take
         retry_s: float = 1.0,  # seconds after a failure before Redis is tried again
     ) -> None:
@@ -241,10 +247,14 @@ class Claims:
         try:
             now = await self._store.now()
             records = await asyncio.to_thread(lambda: iter(read()))
+            statements: list[tuple[datetime, bytes]] = []
             while batch := await asyncio.to_thread(lambda: list(islice(records, BATCH))):
                 await self._restore(batch, now)
+                statements += [(r.recorded_at, encode_record(r)) for r in batch if isinstance(r, ConsentRecord)]
                 if not await self._store.hold(holder):
                     return False
+            if not await self._restore_consent(statements, holder):
+                return False
             held = await self._store.finish(holder)
             complete = held is not None
         finally:
@@ -271,6 +281,21 @@ class Claims:
         await self._put(decisions)
         if keys:
             await self._store.run(RESTORE_REWARD, keys, arguments, within_s=REFILL_S)
+
+    async def _restore_consent(self, statements: list[tuple[datetime, bytes]], holder: bytes) -> bool:
+        """Puts what customers agree to into Redis, in the order it was recorded; whether the lock was kept.
+
+        Statements are never too old, and the segments of the log are in no order: all of them have to be held first,
+        some 400 bytes each.
+        """
+        statements.sort()
+        for start in range(0, len(statements), BATCH):
+            records = [decode_record(payload) for _, payload in statements[start : start + BATCH]]
+            keys, arguments = restore_words(r for r in records if isinstance(r, ConsentRecord))
+            await self._store.run(RESTORE_CONSENT, keys, arguments, within_s=REFILL_S)
+            if not await self._store.hold(holder):
+                return False
+        return True
 
     def _left(self, since: datetime, now: float) -> int:
         """Milliseconds that a claim of this time has still to be kept."""

@@ -1,6 +1,6 @@
 """One decision, in the only order of steps that survived model checking: decide, claim, log, fence, answer.
 
-    validate -> one snapshot -> stored features within the deadline -> decide
+    validate -> one snapshot -> stored consent and features within the deadline -> decide
       -> claim (stored: give that answer; other body: conflict; no claims to be had: degraded, not learnable)
       -> append and sync -> fence and commit mark (the store changed hands: start over) -> answer
 
@@ -20,7 +20,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from features.online import FeatureRow
+from features.online import UNKNOWN, FeatureRow
 from nba.decide import decide_many
 from nba.decision import Decision, DecisionRequest
 from nba.errors import LogError, NbaError
@@ -133,20 +133,25 @@ class Engine:
         return [results[i] for i in range(len(bodies))]
 
     async def _read(self, asked: Sequence[Asked], timing: Timing) -> list[tuple[FeatureRow, bool]]:
-        """Stored features of each request and whether they are missing for a fault: one read a pack."""
+        """Consent and features of each request's subject, and whether features are missing for a fault.
+
+        One read a pack, in which Redis looks at a subject's consent before its features.
+        """
         rows: dict[tuple[str, str], tuple[FeatureRow, bool]] = {}
         limits = [a.body.timeout_ms - self._settings.answer_margin_ms for a in asked if a.body.timeout_ms is not None]
         deadline_s = min([self._settings.feature_deadline_ms, *limits]) / 1_000.0
-        for pack in dict.fromkeys(a.pack for a in asked if a.reads_stored):
-            subjects = list(dict.fromkeys(a.body.subject_id for a in asked if a.pack == pack and a.reads_stored))
+        for pack in dict.fromkeys(a.pack for a in asked if a.heeds_consent):
+            # Of two requests about one subject the one that lets features be read comes last, and is what is asked.
+            mine = sorted((a for a in asked if a.pack == pack and a.heeds_consent), key=lambda a: a.reads_stored)
+            subjects = list({a.body.subject_id: a.lookup for a in mine}.values())
             left_s, reader = deadline_s - timing.elapsed, self._features.get(pack)
             if reader is None or left_s <= 0.0:
-                rows.update({(pack, subject): (NOTHING_STORED, True) for subject in subjects})
+                rows.update({(pack, subject.subject_id): (UNKNOWN, True) for subject in subjects})
                 continue
             fetched = await reader.fetch(subjects, left_s, now=self._clock())
-            rows.update({(pack, s): (row, fetched.degraded) for s, row in zip(subjects, fetched.rows, strict=True)})
-        nothing = (NOTHING_STORED, False)
-        return [rows[a.pack, a.body.subject_id] if a.reads_stored else nothing for a in asked]
+            known = zip(subjects, fetched.rows, strict=True)
+            rows.update({(pack, subject.subject_id): (row, fetched.degraded) for subject, row in known})
+        return [_of(a, rows[a.pack, a.body.subject_id]) if a.heeds_consent else (NOTHING_STORED, False) for a in asked]
 
     async def _make(
         self,
@@ -263,6 +268,12 @@ class Engine:
         with timing.stage("claim"):
             fenced = await self._claims.commit(records)
         results.update({i: made for (i, made), ok in zip(to_log.items(), fenced, strict=True) if ok})
+
+
+def _of(asked: Asked, read: tuple[FeatureRow, bool]) -> tuple[FeatureRow, bool]:
+    """What was read, without the features where this request does not let them be read."""
+    row, degraded = read
+    return (row, degraded) if asked.reads_stored else (FeatureRow({}, {}, row.withheld), False)
 
 
 def _refuse_late(body: DecideBody, elapsed_s: float) -> None:

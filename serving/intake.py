@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
-from features.online import FeatureRow, Fetched
+from features.online import FeatureRow, Fetched, Lookup
 from nba.decide import check_request
 from nba.decision import DecisionRequest
 from nba.facts import Field, read_facts
@@ -25,14 +25,15 @@ from serving.wire import DecideBody
 
 PERSONALIZATION = "personalization"  # the purpose without which nothing stored is read
 STORED = "features"  # what `degraded` calls a decision that stored features were missing from
+CONSENT = "consent"  # and one that was made on the request's own consent alone
 NOTHING_STORED = FeatureRow({}, {})
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Features(Protocol):
-    """Where stored features are read."""
+    """Where stored consent and features are read."""
 
-    async def fetch(self, subject_ids: Sequence[str], deadline_s: float, *, now: datetime) -> Fetched:
+    async def fetch(self, subjects: Sequence[Lookup], deadline_s: float, *, now: datetime) -> Fetched:
         """One row a subject, in order; never later than the deadline, in seconds, and never an exception."""
         ...
 
@@ -51,9 +52,16 @@ class Asked:
 
     body: DecideBody
     decision_id: str
+    subject: str  # the keyed hash that stands for its subject
     snapshot: Snapshot
-    fields: Mapping[str, Field]  # of the moment, without those whose purpose is withheld
-    reads_stored: bool  # whether the feature store may be asked about this subject, and has anything to say
+    fields: Mapping[str, Field]  # of the moment, without those whose purpose the request withholds
+    reads_stored: bool  # whether the request lets stored features be read, and the moment has any
+    heeds_consent: bool  # whether what the subject has agreed to can change anything
+
+    @property
+    def lookup(self) -> Lookup:
+        """What has to be known of its subject."""
+        return Lookup(self.body.subject_id, self.subject, self.reads_stored)
 
     @property
     def pack(self) -> str:
@@ -66,9 +74,10 @@ class Intake:
 
     def __init__(self, packs: Mapping[str, Pack], champions: Champions, subject_secret: bytes) -> None:
         self._packs, self._champions, self._secret = packs, champions, subject_secret
+        self._read_purposes = {name: read_purposes(pack) for name, pack in packs.items()}
 
     def ask(self, body: DecideBody) -> Asked:
-        """The request with its pack, moment and consent.
+        """The request with its pack, moment and its own consent, which can only narrow what is stored.
 
         Raises UnknownPackError, UnknownMomentError, InvalidError, NoPolicyError.
         """
@@ -83,11 +92,16 @@ class Intake:
             )
         withheld = {purpose for purpose, given in body.consent.items() if not given}
         fields = {name: f for name, f in moment_fields.items() if f.purpose not in withheld}
-        stored = [f for f in moment_fields.values() if f.feature is not None]
-        # One read brings everything stored, so a single withheld purpose among it means that nothing may be read.
-        allowed = PERSONALIZATION not in withheld and not any(f.purpose in withheld for f in stored)
-        decision_id = body.decision_id or uuid.uuid4().hex
-        return Asked(body, decision_id, snapshot, fields, allowed and bool(stored))
+        stored = any(f.feature is not None for f in moment_fields.values())
+        return Asked(
+            body=body,
+            decision_id=body.decision_id or uuid.uuid4().hex,
+            subject=self.subject(body.subject_id),
+            snapshot=snapshot,
+            fields=fields,
+            reads_stored=stored and withheld.isdisjoint(self._read_purposes[pack.pack]),
+            heeds_consent=stored or any(f.purpose is not None for f in moment_fields.values()),
+        )
 
     def pack_of(self, name: str | None) -> Pack:
         """The pack of that name; the only one where none is named. Raises UnknownPackError, InvalidError."""
@@ -106,19 +120,24 @@ class Intake:
     def request(self, asked: Asked, stored: FeatureRow, *, degraded: bool, now: datetime) -> DecisionRequest:
         """What is decided on: the request's own facts first, stored ones where it has none.
 
+        A field whose purpose the subject withholds is not used, wherever its value comes from. Where that could not be
+        read, the request's own consent is all that counts, and the decision is degraded.
         Raises ContextError where the pack is strict and a fact of the request is wrong, UnknownActionError.
         """
         body, pack = asked.body, asked.snapshot.pack
+        fields = asked.fields
+        if stored.withheld:
+            fields = {name: f for name, f in fields.items() if f.purpose not in stored.withheld}
         given = {name: value for name, value in body.context.items() if value is not None}
-        report = read_facts(asked.fields, {**_usable(stored.values, asked.fields), **given}, strict=pack.strict)
+        report = read_facts(fields, {**_usable(stored.values, fields), **given}, strict=pack.strict)
         whole = pack.moment_fields(body.moment)
         values: dict[str, Value] = {name: report.values.get(name) for name in whole}
-        withheld = tuple(name for name in whole if name not in asked.fields)
-        views = {f.feature.partition(":")[0] for f in asked.fields.values() if f.feature is not None}
+        withheld = tuple(name for name in whole if name not in fields)
+        views = {f.feature.partition(":")[0] for f in fields.values() if f.feature is not None}
         request = DecisionRequest(
             decision_id=asked.decision_id,
             context=Context(
-                subject=self.subject(body.subject_id),
+                subject=asked.subject,
                 moment=body.moment,
                 session_id=body.session_id,
                 values=values,
@@ -133,7 +152,7 @@ class Intake:
             defaulted=report.defaulted,
             ignored=tuple(name for name in report.ignored if name not in whole),
             age_s={view: age for view, age in stored.age_s.items() if view in views},
-            degraded=(STORED,) if degraded else (),
+            degraded=(*((STORED,) if degraded else ()), *((CONSENT,) if stored.withheld is None else ())),
         )
         check_request(asked.snapshot, request)
         return request
@@ -148,6 +167,14 @@ class Intake:
         Keyed, because the body names the subject and could be guessed from a plain hash.
         """
         return hmac.digest(self._secret, _canonical(replace(body, decision_id=None)), hashlib.sha256).hex()[:32]
+
+
+def read_purposes(pack: Pack) -> frozenset[str]:
+    """The purposes that stored features of the pack are read for.
+
+    One read brings all of them, so that a single one withheld means that nothing stored may be read.
+    """
+    return frozenset({PERSONALIZATION, *(f.purpose for f in pack.fields.values() if f.feature and f.purpose)})
 
 
 def _usable(stored: Mapping[str, Value], fields: Mapping[str, Field]) -> dict[str, Value]:

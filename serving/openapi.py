@@ -20,7 +20,7 @@ _ERRORS: dict[int, str] = {
     413: "the body is too large",
     422: "a field is wrong: `error.field` says which",
     429: "more is in flight than the replica admits: come back after `Retry-After` seconds",
-    503: "it cannot be logged, or the server is starting: do `fallback_action`, come back after `Retry-After` seconds",
+    503: "it cannot be logged or stored, or the server is starting: do `fallback_action`, come back as in 429",
 }
 _POSTED = (400, 408, 413, 422, 429, 503)
 
@@ -29,13 +29,14 @@ _POSTED = (400, 408, 413, 422, 429, 503)
 class Operation:
     """One method of one path."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "PUT"]
     path: str
     name: str  # of the endpoint that serves it
     does: str
     answers: Mapping[int, tuple[str, type[Struct] | None]]  # code -> meaning, body
     body: type[Struct] | None = None
     errors: tuple[int, ...] = ()
+    many: bool = False  # the body may also be a list of those
 
 
 OPERATIONS = (
@@ -104,6 +105,41 @@ OPERATIONS = (
         errors=(404, 429, 503),
     ),
     Operation(
+        "POST",
+        "/v1/events",
+        "events",
+        "Say what happened to customers, one event or up to "
+        f"{wire.MAX_ITEMS}: all are taken or none, and the next decision of each customer knows of them. An event "
+        "counts by its own time, and once where it has an event_id. It may be 365 days old, and 5 minutes ahead.",
+        {202: ("they count from now on", wire.EventsAnswer)},
+        wire.EventBody,
+        _POSTED,
+        many=True,
+    ),
+    Operation(
+        "GET",
+        "/v1/subjects/{subject_id}/consent",
+        "consent",
+        "What a customer has agreed to, purpose by purpose, and how that came to be. A purpose that was never spoken "
+        "of counts as granted, and a decision's own `consent` can only narrow what is stored.",
+        {200: ("what is stored; no purposes where that is nothing", wire.ConsentAnswer)},
+        errors=(422, 503),
+    ),
+    Operation(
+        "PUT",
+        "/v1/subjects/{subject_id}/consent",
+        "state_consent",
+        "Grant or withhold purposes for a customer: it is in the log before it is answered, and the next decision "
+        "honours it. What was observed last holds, so a call may be repeated; one without `observed_at` is of now. "
+        "While `personalization`, or a purpose of a stored field, is withheld, nothing stored is read; a field is used "
+        "only while its own purpose is not withheld. A purpose that was never spoken of counts as granted, and a "
+        "decision's own `consent` can only narrow what is stored. While the state store is down, or being refilled "
+        "from the log, this is a 503, and decisions read nothing stored.",
+        {200: ("what is stored now", wire.ConsentAnswer)},
+        wire.ConsentBody,
+        _POSTED,
+    ),
+    Operation(
         "GET",
         "/v1/policies",
         "policies",
@@ -163,7 +199,10 @@ def _operation(operation: Operation, reference: Mapping[type[Struct], dict[str, 
         ]
     if operation.body is not None:
         required = operation.body is not wire.ActivateBody
-        described["requestBody"] = {"required": required, "content": _json(reference[operation.body])}
+        schema = reference[operation.body]
+        if operation.many:
+            schema = {"anyOf": [schema, {"type": "array", "items": schema, "maxItems": wire.MAX_ITEMS}]}
+        described["requestBody"] = {"required": required, "content": _json(schema)}
     for code, (meaning, kind) in operation.answers.items():
         response: dict[str, Any] = {"description": meaning}
         if kind is not None:
@@ -211,5 +250,6 @@ def page(described: Mapping[str, Any]) -> str:
 def _link(content: Mapping[str, Any] | None) -> str:
     if not content:
         return ""
-    name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    schema = content["application/json"]["schema"]
+    name = schema.get("anyOf", [schema])[0]["$ref"].rpartition("/")[2]
     return f"<a href='#{name}'><code>{name}</code></a>"

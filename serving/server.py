@@ -9,8 +9,10 @@ import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from features.consent import ConsentStore
+from features.events import EventStore
 from features.online import OnlineReader
-from features.plan import FeatureStoreError, plan_path
+from features.plan import FeatureStoreError, ReadPlan, load_plan, plan_path
 from features.redis_server import redis_url
 from nba.errors import LogError
 from nba.home import Home
@@ -20,8 +22,10 @@ from serving.answers import policy_answer
 from serving.archive import Archive
 from serving.champion import ChampionFollower, MlflowRegistry, Registry
 from serving.claims import Claims
+from serving.consents import Consents
 from serving.engine import Engine
-from serving.intake import Intake
+from serving.events import Events
+from serving.intake import Intake, read_purposes
 from serving.metrics import Metrics
 from serving.outcomes import Outcomes
 from serving.replay import Replayer
@@ -53,9 +57,8 @@ class Server:
         self.metrics = Metrics()
         self.log = LogWriter(self.home.log)
         url = settings.redis_url or redis_url(self.home)
-        self.claims = Claims(
-            url or NO_REDIS, ttl_s=_claim_ttl_s(self.packs), timeout_s=settings.claim_timeout_ms / 1_000.0
-        )
+        timeout_s = settings.claim_timeout_ms / 1_000.0
+        self.claims = Claims(url or NO_REDIS, ttl_s=_claim_ttl_s(self.packs), timeout_s=timeout_s)
         self.champions = ChampionFollower(
             self.packs,
             self.home,
@@ -63,13 +66,26 @@ class Server:
             poll_s=settings.champion_poll_s,
             clock=clock,
         )
-        self.features: dict[str, OnlineReader] = {}
         self.feature_trouble: dict[str, str] = {}
-        for name, pack in self.packs.items():
-            self._open_features(name, pack, url)
+        plans = {name: self._plan(name, pack) for name, pack in self.packs.items()}
+        self.features = {
+            name: OnlineReader(plans[name], url, purposes=read_purposes(pack)) for name, pack in self.packs.items()
+        }
+        self._consent_store = ConsentStore(url, timeout_s=timeout_s)
+        layout = next((plan for plan in plans.values() if plan is not None and plan.features), None)
+        self._event_store = EventStore(layout, url, timeout_s=timeout_s)
         self._uninterrupted = Uninterrupted()
         secret, archive = self.home.secret(), Archive(self.home.log)
         self.intake = Intake(self.packs, self.champions, self.home.secret("subject"))
+        self.consents = Consents(
+            self.packs.values(),
+            self._consent_store,
+            self.log,
+            self.intake.subject,
+            uninterrupted=self._uninterrupted,
+            clock=clock,
+        )
+        self.events = Events(self._event_store, self.intake.subject, clock=clock)
         self.engine = Engine(
             self.intake,
             self.features,
@@ -95,14 +111,16 @@ class Server:
         self._started = False
         self._keeping: asyncio.Task[None] | None = None
 
-    def _open_features(self, name: str, pack: Pack, url: str | None) -> None:
-        if all(field.feature is None for field in pack.fields.values()):
-            return
+    def _plan(self, name: str, pack: Pack) -> ReadPlan | None:
+        """How the pack's stored features are read; None where it stores none, or where that cannot be known."""
+        if not pack.reads_stored:
+            return None
         try:
-            self.features[name] = OnlineReader.open(plan_path(self.home, pack), url)
+            return load_plan(plan_path(self.home, pack))
         except FeatureStoreError as error:
             self.feature_trouble[name] = error.message
             _log.warning("no stored features for pack %s: %s", name, error)
+            return None
 
     async def start(self) -> None:
         """Starts to follow the champion and to keep the claims in order.
@@ -140,6 +158,8 @@ class Server:
         await asyncio.to_thread(self.log.close)
         for reader in self.features.values():
             await reader.close()
+        await self._consent_store.close()
+        await self._event_store.close()
         await self.claims.close()
 
     def serving(self) -> list[ServingAnswer]:

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from features.consent import ConsentChange, PurposeState
+from features.events import KINDS
 from nba.errors import NbaError
 from nba.pack import Pack
 from nba.records import DecisionRecord
@@ -23,7 +25,8 @@ from serving.errors import InvalidError, NotJsonError
 # `$` alone would let a trailing newline through.
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$(?!\n)", max_length=128)]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
-MAX_ITEMS = 1_000  # decisions of one batch
+EventName = Annotated[str, Meta(min_length=1, max_length=128, extra_json_schema={"enum": list(KINDS)})]
+MAX_ITEMS = 1_000  # decisions of one batch, events of one call
 
 
 class DecideBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,6 +75,24 @@ class OverrideBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     action_id: Name
     actor: Name
+
+
+class EventBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Something happened to a customer."""
+
+    subject_id: Id
+    event: EventName
+    value: float | None = None  # of nps: the answer, 0 to 10; the others count as one whatever it is
+    occurred_at: Annotated[datetime, Meta(tz=True)] | None = None  # None: now
+    event_id: Id | None = None  # the same one of the same customer again is a duplicate; None: an event of its own
+
+
+class ConsentBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a customer agrees to and what not. Purposes that are not named stay as they are."""
+
+    purposes: Annotated[dict[Name, bool], Meta(min_length=1, max_length=64)]  # False: withheld
+    source: Annotated[str, Meta(min_length=1, max_length=64)] | None = None  # who says so, such as a form
+    observed_at: Annotated[datetime, Meta(tz=True)] | None = None  # None: now; an older word does not undo a newer
 
 
 class ActionAnswer(Struct, frozen=True, kw_only=True):
@@ -160,6 +181,21 @@ class AcceptedAnswer(Struct, frozen=True, kw_only=True):
     status: Literal["activated", "overridden"]
 
 
+class EventsAnswer(Struct, frozen=True, kw_only=True):
+    """The events of a call count from now on."""
+
+    accepted: int
+    duplicates: int  # their event_id had come before
+
+
+class ConsentAnswer(Struct, frozen=True, kw_only=True):
+    """Everything stored of a customer's consent. A purpose that is not there was never spoken of."""
+
+    subject_id: str
+    purposes: dict[str, PurposeState]
+    history: list[ConsentChange]  # what changed, newest first
+
+
 class DecisionAnswer(Struct, frozen=True, kw_only=True):
     """A decision's whole record, and where it stands."""
 
@@ -219,9 +255,9 @@ class ReadyAnswer(Struct, frozen=True, kw_only=True):
 
 T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
-_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (DecideBody, BatchBody, RewardBody, ActivateBody, OverrideBody)
-}
+_bodies = (DecideBody, BatchBody, RewardBody, ActivateBody, OverrideBody, ConsentBody)
+_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(kind) for kind in _bodies}
+_events = msgspec.json.Decoder(EventBody | Annotated[list[EventBody], Meta(max_length=MAX_ITEMS)])
 
 
 def encode(answer: Struct) -> bytes:
@@ -236,9 +272,30 @@ def read_body(body: bytes | Raw, kind: type[T]) -> T:
     return value
 
 
-def _decode(body: bytes | Raw, kind: type[T]) -> T:
+def read_events(body: bytes) -> EventBody | list[EventBody]:
+    """One event, or many. Raises NotJsonError, InvalidError."""
+    events: EventBody | list[EventBody] = _decoded(body, _events)
+    refuse_ambiguous(body)
+    return events
+
+
+def read_id(text: str, field: str) -> str:
+    """An id that came in a path. Raises InvalidError where it is none."""
     try:
-        value: T = _decoders[kind].decode(body)
+        read: str = msgspec.convert(text, Id)
+        return read
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"{field}: {error}", help="an id is 1 to 128 of A-Z a-z 0-9 . _ : -", field=field) from None
+
+
+def _decode(body: bytes | Raw, kind: type[T]) -> T:
+    value: T = _decoded(body, _decoders[kind])
+    return value
+
+
+def _decoded(body: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
+    try:
+        value: T = decoder.decode(body)
         return value
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
@@ -292,5 +349,7 @@ def _invalid(message: str) -> InvalidError:
     """msgspec's message as ours: `Expected ... - at $.context.x` becomes a message and a field."""
     what, _, path = message.partition(" - at `$")
     named = re.search(r"(?:unknown|required) field `([^`]*)`", what)
+    if path.startswith("["):
+        path = f"events{path}"  # no other body is a list
     field = ".".join(part for part in (path.rstrip("`").lstrip("."), named and named[1]) if part) or None
     return InvalidError(f"{field or 'the body'}: {what}", help="GET /openapi.json describes every field", field=field)

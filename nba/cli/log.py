@@ -22,11 +22,11 @@ def show(
 ) -> None:
     """Print records as JSON, one a line, oldest first."""
     from nba.log import read_records
-    from nba.records import encode_record
+    from nba.records import ConsentRecord, Record, encode_record
 
     records = read_records(Home.from_environment().log)
     if decision is not None:
-        chosen = deque(r for r in records if r.decision_id == decision)
+        chosen = deque[Record](r for r in records if not isinstance(r, ConsentRecord) and r.decision_id == decision)
         if not chosen:
             raise LogError(f"no record of decision {decision!r}", help="nba log show lists the newest")
     else:
@@ -58,7 +58,7 @@ def verify(as_json: AsJson = False) -> None:
 
 @app.command()
 def export(target: Annotated[Path, typer.Argument(help="A folder; Parquet files are written there.")]) -> None:
-    """Write the log as columns: decisions, rewards, activations and overrides, a Parquet file each."""
+    """Write the log as columns: decisions, rewards, activations, overrides and consents, a Parquet file each."""
     from nba.log.columns import export as export_log
 
     with progress("exporting the log", None) as done:

@@ -1,7 +1,7 @@
 """The log as columns: Arrow tables and Parquet files, deduplicated.
 
 One row a decision id, its canonical record (the first of its highest epoch); one row a (decision, idempotency key), the
-first; one a decision for activations, the first; every override.
+first; one a decision for activations, the first; every override; every statement of consent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ import pyarrow.parquet as pq
 
 from nba.log.reader import Count, OnRecord, read_records
 from nba.log.segment import make_folder, sync_folder
-from nba.records import ActivationRecord, DecisionRecord, OverrideRecord, Record, RewardRecord
+from nba.records import (
+    ActivationRecord,
+    ConsentRecord,
+    DecisionRecord,
+    OverrideRecord,
+    Record,
+    RewardRecord,
+    encode_record,
+)
 
 ROWS = 10_000  # rows of a row group, and what an export holds in memory
 
@@ -77,6 +85,15 @@ ACTIVATIONS = pa.schema({"decision_id": pa.string(), "activated_at": _TIME})
 OVERRIDES = pa.schema(
     {"decision_id": pa.string(), "action_id": pa.string(), "actor": pa.string(), "overridden_at": _TIME}
 )
+CONSENTS = pa.schema(
+    {
+        "subject": pa.string(),
+        "purposes": pa.map_(pa.string(), pa.bool_()),
+        "source": pa.string(),
+        "observed_at": _TIME,
+        "recorded_at": _TIME,
+    }
+)
 
 
 _FILES: dict[type[Record], tuple[str, pa.Schema]] = {
@@ -84,6 +101,7 @@ _FILES: dict[type[Record], tuple[str, pa.Schema]] = {
     RewardRecord: ("rewards.parquet", REWARDS),
     ActivationRecord: ("activations.parquet", ACTIVATIONS),
     OverrideRecord: ("overrides.parquet", OVERRIDES),
+    ConsentRecord: ("consents.parquet", CONSENTS),
 }
 
 
@@ -99,7 +117,7 @@ def decisions_table(records: Iterable[Record]) -> pa.Table:
 
 
 def export(folder: Path, target: Path, *, on_record: OnRecord | None = None) -> dict[Path, int]:
-    """Writes decisions, rewards, activations and overrides.parquet into `target`; rows written by file.
+    """Writes decisions, rewards, activations, overrides and consents.parquet into `target`; rows written by file.
 
     Reads the log twice, so that it need not fit in memory; `on_record` is told how many records of both readings are
     done. A decision that is logged meanwhile is left for the next export. Each file is written aside, synced, renamed.
@@ -124,18 +142,25 @@ def export(folder: Path, target: Path, *, on_record: OnRecord | None = None) -> 
                     files[DecisionRecord].add(_decision_row(record))
             elif _key(record) not in seen:
                 seen.add(_key(record))
-                files[type(record)].add(msgspec.structs.asdict(record))
+                files[type(record)].add(_fact_row(record))
         for file in files.values():
             file.finish()
     sync_folder(target)
     return {file.path: file.rows for file in files.values()}
 
 
-def _key(record: RewardRecord | ActivationRecord | OverrideRecord) -> object:
+def _key(record: RewardRecord | ActivationRecord | OverrideRecord | ConsentRecord) -> object:
     """What makes two records the same fact."""
     if isinstance(record, RewardRecord):
         return record.decision_id, record.idempotency_key
+    if isinstance(record, ConsentRecord):
+        return encode_record(record)
     return record.decision_id if isinstance(record, ActivationRecord) else record
+
+
+def _fact_row(record: RewardRecord | ActivationRecord | OverrideRecord | ConsentRecord) -> dict[str, Any]:
+    row = msgspec.structs.asdict(record)
+    return {**row, "purposes": list(record.purposes.items())} if isinstance(record, ConsentRecord) else row
 
 
 class _ParquetFile(AbstractContextManager["_ParquetFile"]):

@@ -25,7 +25,7 @@ MAX_PAYLOAD = 4 << 20  # bytes; what a length field may say before it counts as 
 CHUNK = 4 << 20  # bytes read at once
 
 # Kinds 5 and 6 are kept for tombstones and corrections.
-KINDS: dict[str, int] = {"decision": 1, "activation": 2, "reward": 3, "override": 4}
+KINDS: dict[str, int] = {"decision": 1, "activation": 2, "reward": 3, "override": 4, "consent": 7}
 
 _HEADER = struct.Struct("<4sBII")
 _SUMMED = struct.Struct("<BI")

@@ -12,7 +12,7 @@ from typing import Any
 from nba.decide import DRAW_BITS
 from nba.decision import Decision
 from nba.log.reader import MAX_PROBLEMS, Count, LogReport, OnRecord, read_records
-from nba.records import DecisionRecord, Record, encode_record
+from nba.records import ConsentRecord, DecisionRecord, Record, encode_record
 from nba.types import NO_ACTION
 
 
@@ -26,6 +26,7 @@ class Verification:
     superseded: int = 0  # decision records of a lower epoch than their id's canonical one
     contradicted: int = 0  # ids with two unlike records of one epoch
     wrong: int = 0  # decision records that are wrong in themselves
+    consents: int = 0  # statements of what customers agree to
     problems: list[str] = field(default_factory=list)  # the first 100, framing's first
 
     @property
@@ -63,6 +64,7 @@ def _check_all(records: Iterable[Record], found: Verification) -> None:
             for wrong in wrongs:
                 found.note(f"decision {record.decision_id}: {wrong}")
             _check_canonical(record, canonical, found)
+        found.consents += isinstance(record, ConsentRecord)
     found.decisions = len(canonical)
 
 

@@ -1,4 +1,7 @@
-"""One seeded feature store for the room's tests: Feast's import takes seconds, so it happens once."""
+"""One seeded feature store for the room's tests: Feast's import takes seconds, so it happens once.
+
+Every Redis here counts as refilled from the log, as after the start of a server.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
+from features.epoch import EPOCH_KEY
 from features.feast_store import import_feast
 from features.planning import ensure_plan
 from features.redis_server import RedisServer
@@ -18,6 +24,9 @@ from nba.home import Home
 from nba.pack import Pack
 from nba.pack_file import load_pack
 from nba.types import Value
+
+if TYPE_CHECKING:
+    from tests.conftest import RedisProcess
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 ODD_IDS = ("ünïcødé-€-漢字", "x" * 500, "with space", "", "7", "nba_decisions", "\x00\x01")
@@ -34,6 +43,24 @@ class Seeded:
     rows: dict[str, dict[str, Value]]  # subject id -> "view:feature" -> value
 
 
+def refilled(url: str) -> None:
+    """Says that the server process at this URL holds what the log says."""
+    with redis.Redis.from_url(url) as client:
+        client.set(EPOCH_KEY, f"1:{client.info('server')['run_id']}")
+
+
+@pytest.fixture(name="redis_url")
+def _redis_url(redis_url: str) -> str:
+    refilled(redis_url)
+    return redis_url
+
+
+@pytest.fixture(name="own_redis")
+def _own_redis(own_redis: RedisProcess) -> RedisProcess:
+    refilled(own_redis.url)
+    return own_redis
+
+
 @pytest.fixture(scope="session")
 def feast() -> None:
     """Feast, imported; what it warns of at import is not ours."""
@@ -48,6 +75,7 @@ def seeded(feast: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     rows = {f"sim-{i:06d}": _stored(i) for i in range(300)} | {odd: _stored(i) for i, odd in enumerate(ODD_IDS)}
     with RedisServer.start(home) as server:
         apply(home, [pack], server.url)
+        refilled(server.url)
         seed(home, rows.items(), server.url, NOW)
         yield Seeded(home, pack, server.url, ensure_plan(home, pack, server.url), rows)
 

@@ -18,7 +18,7 @@ from features import compiler
 from features.compiler import compile_plan
 from features.feast_store import open_store
 from features.feature_value import ValueType, read_timestamp, value_reader
-from features.online import OnlineReader, RowReader
+from features.online import Lookup, OnlineReader, RowReader
 from features.plan import SCHEMA, FeatureStoreError, PlannedFeature, ReadPlan, load_plan
 from features.redis_server import RedisServer
 from features.store import apply
@@ -34,8 +34,8 @@ pytestmark = pytest.mark.system
 
 def fetch(seeded: Seeded, subjects: Sequence[str], now: datetime = NOW) -> list[dict[str, Value]]:
     async def main() -> list[dict[str, Value]]:
-        reader = OnlineReader.open(seeded.plan, seeded.url)
-        fetched = await reader.fetch(subjects, 10.0, now=now)
+        reader = OnlineReader(load_plan(seeded.plan), seeded.url)
+        fetched = await reader.fetch([Lookup(subject, "0a", features=True) for subject in subjects], 10.0, now=now)
         await reader.close()
         assert not fetched.degraded
         return [row.values for row in fetched.rows]

@@ -15,9 +15,11 @@ from typing import Any, Protocol, TypeVar
 import pytest
 import redis
 
-from features import online
-from features.online import FeatureRow, Fetched, OnlineReader, RowReader
+from features import online, redis_link
+from features.online import UNKNOWN, FeatureRow, Fetched, Lookup, OnlineReader, RowReader
 from features.plan import SCHEMA, FeatureStoreError, PlannedFeature, ReadPlan
+
+from .conftest import refilled
 
 pytestmark = pytest.mark.system
 
@@ -86,7 +88,11 @@ def write(url: str, rows: Mapping[str, Mapping[str, bytes]]) -> None:
 
 
 def read(url: str | None, subjects: Sequence[str], *, now: datetime = NOW) -> Fetched:
-    return using(url, lambda reader: reader.fetch(subjects, 1.0, now=now))
+    return using(url, lambda reader: reader.fetch(lookups(*subjects), 1.0, now=now))
+
+
+def lookups(*subjects: str) -> list[Lookup]:
+    return [Lookup(subject, f"hash-of-{subject!a}", features=True) for subject in subjects]
 
 
 def using(url: str | None, job: Callable[[OnlineReader], Awaitable[T]]) -> T:
@@ -117,12 +123,12 @@ def test_a_batch_is_one_round_trip(redis_url: str) -> None:
     """All commands of a batch are written before the first reply is read: Redis sees them in one go."""
 
     async def job(reader: OnlineReader) -> int:
-        await reader.fetch(["0"], 1.0, now=NOW)
-        pipe: Any = reader._pipe
+        await reader.fetch(lookups("0"), 1.0, now=NOW)
+        pipe: Any = reader._link._pipe
         writes: list[bytes] = []
         write_now = pipe._transport.write
         pipe._transport = _Recording(pipe._transport, lambda sent: (writes.append(sent), write_now(sent)))
-        await reader.fetch([str(i) for i in range(50)], 1.0, now=NOW)
+        await reader.fetch(lookups(*map(str, range(250))), 1.0, now=NOW)
         return len(writes)
 
     assert using(redis_url, job) == 1
@@ -192,7 +198,7 @@ def test_no_subjects_no_rows(redis_url: str) -> None:
 
 
 def test_without_a_store_every_read_is_degraded() -> None:
-    assert read(None, ["a", "b"]) == Fetched([FeatureRow({}, {})] * 2, degraded=True)
+    assert read(None, ["a", "b"]) == Fetched([UNKNOWN] * 2, degraded=True)
 
 
 def test_an_url_that_is_none_is_refused() -> None:
@@ -208,8 +214,9 @@ def test_a_dead_store_costs_nothing_and_is_tried_again_after_a_rest(own_redis: S
         own_redis.kill()
         found += [await timed(reader), await timed(reader)]
         own_redis.start()
+        refilled(own_redis.url)
         write(own_redis.url, {"a": STORED})
-        await asyncio.sleep(online.REST_S)
+        await asyncio.sleep(redis_link.REST_S)
         return [*found, await timed(reader)]
 
     found = using(own_redis.url, job)
@@ -225,7 +232,7 @@ def test_a_hung_store_costs_one_deadline_then_nothing(own_redis: Server) -> None
         own_redis.send(signal.SIGSTOP)
         found += [await timed(reader) for _ in range(4)]
         own_redis.send(signal.SIGCONT)
-        await asyncio.sleep(online.REST_S)
+        await asyncio.sleep(redis_link.REST_S)
         return [*found, await timed(reader)]
 
     found = using(own_redis.url, job)
@@ -267,7 +274,7 @@ def test_many_reads_of_a_hung_store_wait_side_by_side(own_redis: Server) -> None
 def test_a_hurried_caller_does_not_close_the_store_to_the_others(
     own_redis: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(online, "PATIENT_S", 10.0)
+    monkeypatch.setattr(redis_link, "PATIENT_S", 10.0)
     write(own_redis.url, {"a": STORED})
 
     async def job(reader: OnlineReader) -> list[bool]:
@@ -284,7 +291,7 @@ def test_hurried_callers_alone_still_find_out_that_the_store_hangs(
     own_redis: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each waits 20 ms: after four of them 80 ms have passed without an answer, and the rest cost nothing."""
-    monkeypatch.setattr(online, "PATIENT_S", 0.08)
+    monkeypatch.setattr(redis_link, "PATIENT_S", 0.08)
     write(own_redis.url, {"a": STORED})
 
     async def job(reader: OnlineReader) -> list[tuple[bool, float]]:
@@ -304,7 +311,7 @@ def test_after_the_rest_one_read_tries_and_the_others_go_on(own_redis: Server) -
         await timed(reader)
         own_redis.send(signal.SIGSTOP)
         await timed(reader)
-        await asyncio.sleep(online.REST_S)
+        await asyncio.sleep(redis_link.REST_S)
         found = await asyncio.gather(*(timed(reader) for _ in range(50)))
         own_redis.send(signal.SIGCONT)
         return sum(took >= DEADLINE_S for _, took in found)
@@ -316,7 +323,7 @@ def test_a_read_that_is_cancelled_leaves_the_others_their_own_rows(redis_url: st
     write(redis_url, {str(i): STORED | {"orders": b"\x20" + varint(i)} for i in range(100)})
 
     async def job(reader: OnlineReader) -> list[Any]:
-        tasks = [asyncio.ensure_future(reader.fetch([str(i)], 1.0, now=NOW)) for i in range(100)]
+        tasks = [asyncio.ensure_future(reader.fetch(lookups(str(i)), 1.0, now=NOW)) for i in range(100)]
         await asyncio.sleep(0)
         for task in tasks[::3]:
             task.cancel()
@@ -347,6 +354,6 @@ def test_reading_needs_no_feast() -> None:
 async def timed(reader: OnlineReader, deadline_s: float = DEADLINE_S) -> tuple[bool, float]:
     """Whether a read was degraded, and the seconds it took."""
     began = time.monotonic()
-    fetched = await reader.fetch(["a"], deadline_s, now=NOW)
+    fetched = await reader.fetch(lookups("a"), deadline_s, now=NOW)
     assert fetched.rows[0].values == ({} if fetched.degraded else ALL)
     return fetched.degraded, time.monotonic() - began

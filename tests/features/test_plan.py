@@ -11,7 +11,7 @@ import pytest
 
 from features import plan
 from features.feast_store import open_store
-from features.online import FeatureRow, Fetched, OnlineReader
+from features.online import UNKNOWN, Fetched, Lookup, OnlineReader
 from features.plan import FeatureStoreError, current_plan, load_plan, plan_path, registry_path, save_plan
 from features.planning import ensure_plan
 from nba.home import Home
@@ -99,9 +99,9 @@ def test_a_pack_without_stored_features_needs_neither_feast_nor_redis(tmp_path: 
     path = ensure_plan(Home(tmp_path), pack, "redis://127.0.0.1:1")
 
     async def main() -> Fetched:
-        return await OnlineReader.open(path, None).fetch(["a"], 1.0, now=NOW)
+        return await OnlineReader(load_plan(path), None).fetch([Lookup("a", "0a", features=False)], 1.0, now=NOW)
 
-    assert asyncio.run(main()) == Fetched([FeatureRow({}, {})], degraded=False)
+    assert asyncio.run(main()) == Fetched([UNKNOWN], degraded=False)
     assert not registry_path(Home(tmp_path)).exists()
 
 

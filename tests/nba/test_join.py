@@ -25,7 +25,7 @@ from nba.ope import Terms, mean_weight
 from nba.pack import Action, Moment, Outcome, Pack
 from nba.pack_file import load_pack
 from nba.policies import Uniform
-from nba.records import ActivationRecord, DecisionRecord, OverrideRecord, Record, RewardRecord, Shown
+from nba.records import ActivationRecord, ConsentRecord, DecisionRecord, OverrideRecord, Record, RewardRecord, Shown
 from nba.snapshot import Snapshot
 from nba.types import NO_ACTION, Context
 
@@ -194,6 +194,11 @@ def test_the_first_received_counts_even_where_another_was_observed_earlier() -> 
 def test_a_reward_without_its_decision_is_parked_until_that_comes() -> None:
     assert joined(rewarded()).reports == {"parked": 1}
     assert joined(rewarded(), decided()).counts == {"joined": 1}
+
+
+def test_statements_of_consent_change_nothing() -> None:
+    stated = ConsentRecord(subject="0a", purposes={"emotion": False}, source=None, observed_at=T, recorded_at=T)
+    assert as_bytes(joined(stated, decided(), rewarded(), stated)) == as_bytes(joined(decided(), rewarded()))
 
 
 def test_a_deferred_decision_counts_only_once_activated() -> None:

@@ -16,6 +16,7 @@ from nba.pack import Pack
 from nba.policies import Uniform
 from nba.records import (
     ActivationRecord,
+    ConsentRecord,
     DecisionRecord,
     OverrideRecord,
     Record,
@@ -59,6 +60,7 @@ def test_a_decision_record_comes_back_as_it_was(make_record: Callable[..., Decis
         REWARD,
         ActivationRecord(decision_id="d-1", activated_at=NOW),
         OverrideRecord(decision_id="d-1", action_id="greet", actor="agent-7", overridden_at=NOW),
+        ConsentRecord(subject="0a", purposes={"emotion": False}, source="form", observed_at=NOW, recorded_at=NOW),
     ],
     ids=lambda record: type(record).__name__,
 )

@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import mmh3
 import pytest
 
+from features.feature_value import ValueType
+from features.plan import SCHEMA, PlannedFeature, ReadPlan, plan_path, save_plan
 from nba.artefact import save_artefact
+from nba.home import Home
 from nba.moment_plan import plan_pack
 from nba.pack import Pack
 from nba.pack_file import load_pack
@@ -111,6 +115,40 @@ async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
 @pytest.fixture
 def scene(tmp_path: Path, redis_url: str, registry: FolderRegistry) -> Scene:
     return Scene(tmp_path / "home", redis_url, registry)
+
+
+_STORED_AS: dict[str, ValueType] = {"category": "string", "boolean": "bool"}
+_COUNTS = ("purchases_90d", "contacts_30d", "open_cases")
+
+
+def _planned(name: str, feature: str, kind: str) -> PlannedFeature:
+    return PlannedFeature(
+        field=name,
+        view=feature.partition(":")[0],
+        feature=feature.partition(":")[2],
+        redis_field=mmh3.hash(feature, signed=False).to_bytes(4, "little"),
+        value_type="int64" if name in _COUNTS else _STORED_AS.get(kind, "double"),
+        max_age_s=None,
+    )
+
+
+@pytest.fixture
+def stored_scene(scene: Scene, support: Pack) -> Scene:
+    """A scene with a feature store: what stored fields there are is read as Feast lays them out."""
+    features = tuple(_planned(name, f.feature, f.type) for name, f in support.fields.items() if f.feature)
+    plan = ReadPlan(
+        schema=SCHEMA,
+        pack="support",
+        pack_digest=support.digest,
+        service="support_v1",
+        fingerprint="",
+        project="nba_decisions",
+        key_prefix=b"prefix",
+        views=tuple(dict.fromkeys(f.view for f in features)),
+        features=features,
+    )
+    save_plan(plan_path(Home(scene.home), support), plan)
+    return scene
 
 
 def body(**changes: Any) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import httpx
 import pytest
 
-from features.online import FeatureRow, Fetched
+from features.online import FeatureRow, Fetched, Lookup
 from nba.log import read_records
 from nba.records import DecisionRecord
 from serving.server import Server
@@ -20,15 +20,17 @@ Body = Callable[..., dict[str, Any]]
 
 
 class Stored:
-    """A feature store that remembers what it was asked."""
+    """A feature store that remembers whose features it was asked for."""
 
     def __init__(self, values: dict[str, Any], *, degraded: bool = False) -> None:
         self.row, self.degraded = FeatureRow(values, {"customer_history": 12.0, "customer_device": 3.0}), degraded
         self.asked: list[tuple[list[str], float]] = []
 
-    async def fetch(self, subject_ids: Any, deadline_s: float, *, now: Any) -> Fetched:
-        self.asked.append((list(subject_ids), deadline_s))
-        return Fetched([self.row] * len(subject_ids), self.degraded)
+    async def fetch(self, subjects: Sequence[Lookup], deadline_s: float, *, now: Any) -> Fetched:
+        read = [subject.subject_id for subject in subjects if subject.features]
+        if read:
+            self.asked.append((read, deadline_s))
+        return Fetched([self.row if s.features else FeatureRow({}, {}) for s in subjects], self.degraded)
 
     async def close(self) -> None:
         pass
@@ -419,7 +421,7 @@ def test_without_redis_decisions_are_degraded_logged_and_not_learnable(scene: An
 
 def test_an_unknown_path_and_a_wrong_method_have_error_bodies(scene: Any) -> None:
     async def scenario(client: httpx.AsyncClient, server: Server) -> None:
-        unknown = await client.get("/v1/events")
+        unknown = await client.get("/v1/outcomes")
         assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "not_found")
         wrong = await client.get("/v1/decide")
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from nba.log import LogWriter
-from nba.records import ActivationRecord
+from nba.records import ActivationRecord, ConsentRecord
 from serving.archive import Archive, canonical, find_records
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -29,6 +29,14 @@ def test_all_records_of_a_decision_are_found_in_order_and_of_no_other(folder: Pa
     found = asyncio.run(Archive(folder).find("d-4"))
     assert [type(r).__name__ for r in found] == ["DecisionRecord", "ActivationRecord"]
     assert {r.decision_id for r in found} == {"d-4"}
+
+
+def test_a_statement_of_consent_belongs_to_no_decision(tmp_path: Path) -> None:
+    log = LogWriter(tmp_path)
+    words = {'"decision_id":"d-4"': True}
+    log.append(ConsentRecord(subject="0a", purposes=words, source=None, observed_at=NOON, recorded_at=NOON)).result()
+    log.close()
+    assert asyncio.run(Archive(tmp_path).find("d-4")) == []
 
 
 def test_what_is_not_there_is_nothing(folder: Path, tmp_path: Path) -> None:

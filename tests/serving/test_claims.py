@@ -15,9 +15,10 @@ import pytest
 import redis
 from msgspec.structs import replace
 
+from features.consent import Consent, ConsentStore
 from nba.decision import Decision
 from nba.errors import LogError, UnavailableError
-from nba.records import DecisionRecord, Record, RewardRecord
+from nba.records import ConsentRecord, DecisionRecord, Record, RewardRecord
 from serving import claims as claims_module
 from serving.claims import Claimed, Claims
 
@@ -521,6 +522,77 @@ async def test_rewards_are_rebuilt_from_the_log(redis_url: str, decision_record:
     assert await claims.claim_reward(replace(report, value=0.5), once=True) == "conflict"
     server(redis_url).flushall()
     assert await claims.claim_reward(report, once=True) == "unavailable"
+
+
+def said(factory: RecordFactory, hours: float, *, subject: str = "0a", **purposes: bool) -> ConsentRecord:
+    at = factory.now + timedelta(hours=hours)
+    return ConsentRecord(subject=subject, purposes=purposes, source=None, observed_at=at, recorded_at=at)
+
+
+async def consent(url: str, subject: str = "0a") -> Consent:
+    store = ConsentStore(url, timeout_s=2.0)
+    try:
+        return await store.read(subject)
+    finally:
+        await store.close()
+
+
+@in_loop
+async def test_consent_is_rebuilt_from_the_log_however_its_segments_lie(
+    redis_url: str, decision_record: RecordFactory
+) -> None:
+    """Said 5,000 hours ago and since: a statement is never too old. Granted, withheld, granted, withheld."""
+    told = [said(decision_record, hours, emotion=bool(i % 2 == 0)) for i, hours in enumerate((-5_000, -3, -2, -1))]
+    claims = await ready(redis_url, [told[3], decision_record("d-0"), told[1], told[0], told[2], told[3]])
+    found = await consent(redis_url)
+    assert found.purposes["emotion"].since == told[3].observed_at
+    assert [(c.granted, c.since) for c in found.history] == [(i % 2 == 0, told[i].observed_at) for i in (3, 2, 1, 0)]
+    assert await claims.find("d-0") is not None
+
+
+@in_loop
+async def test_consent_of_many_is_rebuilt_in_parts(redis_url: str, decision_record: RecordFactory) -> None:
+    log = [said(decision_record, -i / 60, subject=f"{i:02x}", emotion=i % 2 == 0, surveys=True) for i in range(450)]
+    await ready(redis_url, log)
+    found = [await consent(redis_url, f"{i:02x}") for i in (0, 1, 199, 200, 449)]
+    assert [c.purposes["emotion"].granted for c in found] == [True, False, False, True, False]
+    assert len(server(redis_url).keys("nba:c:*")) == 450
+
+
+@in_loop
+async def test_consent_is_unknown_until_the_last_statement_is_back(
+    redis_url: str, decision_record: RecordFactory
+) -> None:
+    """Whoever rebuilds loses the lock when all is read and before consent is restored."""
+
+    def read() -> Iterator[Record]:
+        yield said(decision_record, -1, emotion=False)
+        server(redis_url).set("nba:rebuild", "another", px=10_000)
+
+    claims = unready(redis_url)
+    assert await claims.ensure(read) != "ready"
+    with pytest.raises(UnavailableError, match="restored from the log"):
+        await consent(redis_url)
+
+
+@in_loop
+async def test_a_rebuild_undoes_nothing_that_was_stated_meanwhile(
+    redis_url: str, decision_record: RecordFactory
+) -> None:
+    store = ConsentStore(redis_url, timeout_s=2.0)
+    claims = unready(redis_url)
+    rebuild = asyncio.create_task(claims.ensure(lambda: slowly(said(decision_record, -2, emotion=True))))
+    await asyncio.sleep(0.02)
+    with pytest.raises(UnavailableError):
+        await store.state(said(decision_record, -1, emotion=False))
+    assert await rebuild == "ready"
+    assert not (await store.read("0a")).purposes["emotion"].granted
+    await store.close()
+
+
+def slowly(*records: Record) -> Iterator[Record]:
+    time.sleep(0.2)
+    yield from records
 
 
 @in_loop

@@ -80,6 +80,42 @@ def test_a_withheld_purpose_of_one_stored_feature_stops_the_whole_read(support: 
     assert intake.ask(asks(consent={"surveys": True})).reads_stored
 
 
+def test_a_withheld_purpose_of_a_field_of_another_moment_stops_the_read_too(support: Pack, snapshot: Snapshot) -> None:
+    """tone_tuner has no field `country`, but its value comes with the same read."""
+    fields = {**support.fields, "country": replace(support.fields["country"], purpose="location")}
+    intake = Intake({"support": replace(support, fields=fields)}, Champions({"support": snapshot}), b"s")
+    assert not intake.ask(asks(consent={"location": False})).reads_stored
+
+
+def test_consent_is_heeded_where_a_moment_has_a_purpose_or_a_stored_field(support: Pack, snapshot: Snapshot) -> None:
+    plain = {name: replace(f, purpose=None, feature=None, max_age=None) for name, f in support.fields.items()}
+    told = {**plain, "sentiment": support.fields["sentiment"]}
+    stored = {**plain, "nps": support.fields["nps"]}
+    heeded = []
+    for fields in (plain, told, stored):
+        intake = Intake({"support": replace(support, fields=fields)}, Champions({"support": snapshot}), b"s")
+        heeded.append(intake.ask(asks()).heeds_consent)
+    assert heeded == [False, True, True]
+
+
+def test_what_is_withheld_is_what_the_subject_or_the_request_withholds(intake: Intake) -> None:
+    asked = intake.ask(asks(moment="personalized_path", context={"hesitation_s": 3, "intent": "buy"}))
+    stored = FeatureRow({}, {}, frozenset({"behavioural_timing"}))
+    request = intake.request(asked, stored, degraded=False, now=NOW)
+    assert (request.context.values["hesitation_s"], request.context.values["intent"]) == (None, "buy")
+    assert "hesitation_s" in request.missing
+    assert (request.ignored, request.degraded) == ((), ())
+    given = intake.ask(asks(context={"sentiment": -0.5}, consent={"emotion": True}))
+    narrowed = intake.request(given, FeatureRow({}, {}, frozenset({"emotion"})), degraded=False, now=NOW)
+    assert narrowed.context.values["sentiment"] is None
+
+
+def test_where_consent_is_unknown_the_requests_own_counts_and_the_decision_says_so(intake: Intake) -> None:
+    asked = intake.ask(asks(context={"sentiment": -0.5}))
+    request = intake.request(asked, FeatureRow({}, {}, None), degraded=True, now=NOW)
+    assert (request.context.values["sentiment"], request.degraded) == (-0.5, ("features", "consent"))
+
+
 def test_facts_of_the_request_come_before_stored_ones_and_defaults_last(intake: Intake) -> None:
     asked = intake.ask(asks(context={"nps": 3, "device": None}))
     stored = FeatureRow(

@@ -36,6 +36,9 @@ def test_every_path_of_the_contract_is_described() -> None:
         ("POST", "/v1/decisions/{decision_id}/override"),
         ("POST", "/v1/decisions/{decision_id}/replay"),
         ("GET", "/v1/decisions/{decision_id}"),
+        ("POST", "/v1/events"),
+        ("GET", "/v1/subjects/{subject_id}/consent"),
+        ("PUT", "/v1/subjects/{subject_id}/consent"),
         ("GET", "/v1/policies"),
         ("GET", "/v1/packs/{pack}"),
         ("GET", "/healthz"),
@@ -46,7 +49,7 @@ def test_every_path_of_the_contract_is_described() -> None:
     }
 
 
-def test_what_the_server_answers_is_what_it_describes(scene: Any, body: Body) -> None:
+def test_what_the_server_answers_is_what_it_describes(stored_scene: Any, body: Body) -> None:
     async def scenario(client: httpx.AsyncClient, server: Server) -> None:
         assert (await client.get("/openapi.json")).json()["paths"] == DOCUMENT["paths"]
         checked("DecideBody", body())
@@ -59,12 +62,28 @@ def test_what_the_server_answers_is_what_it_describes(scene: Any, body: Body) ->
         checked("AcceptedAnswer", (await client.post("/v1/decisions/d/activate")).json())
         checked("DecisionAnswer", (await client.get("/v1/decisions/d")).json())
         checked("ReplayAnswer", (await client.post("/v1/decisions/d/replay")).json())
+        stated = {"purposes": {"emotion": False}, "source": "form"}
+        checked("ConsentBody", stated)
+        checked("ConsentAnswer", (await client.put("/v1/subjects/u/consent", json=stated)).json())
+        checked("ConsentAnswer", (await client.get("/v1/subjects/u/consent")).json())
+        event = {"subject_id": "u", "event": "nps", "value": 7, "event_id": "e"}
+        checked("EventBody", event)
+        checked("EventsAnswer", (await client.post("/v1/events", json=[event])).json())
         checked("PoliciesAnswer", (await client.get("/v1/policies")).json())
         checked("PackAnswer", (await client.get("/v1/packs/support")).json())
         checked("ReadyAnswer", (await client.get("/readyz")).json())
         checked("HealthAnswer", (await client.get("/healthz")).json())
 
-    scene.play(scenario)
+    stored_scene.play(scenario)
+
+
+def test_events_are_one_or_a_list_of_at_most_a_thousand() -> None:
+    described = DOCUMENT["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    event = {"subject_id": "u", "event": "purchase"}
+    validator = Draft202012Validator({**described, "components": DOCUMENT["components"]})
+    assert [validator.is_valid(told) for told in (event, [event] * 1_000, [])] == [True] * 3
+    wrong = ([event] * 1_001, {**event, "event": "unheard_of"}, [{**event, "value": "1"}], 7)
+    assert [validator.is_valid(told) for told in wrong] == [False] * 4
 
 
 @pytest.mark.parametrize("wrong", [{"moment": "m"}, {"subject_id": "a b", "moment": "m"}, {"subject_id": "u"}])

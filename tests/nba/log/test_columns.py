@@ -13,7 +13,7 @@ import pytest
 
 from nba.log import LogWriter, columns
 from nba.log.columns import DECISIONS, decisions_table, export
-from nba.records import ActivationRecord, OverrideRecord, RewardRecord
+from nba.records import ActivationRecord, ConsentRecord, OverrideRecord, RewardRecord
 
 if TYPE_CHECKING:
     from tests.conftest import RecordFactory
@@ -74,6 +74,13 @@ def test_an_export_has_every_fact_once(
     activation = ActivationRecord(decision_id="d-0", activated_at=now)
     override = OverrideRecord(decision_id="d-0", action_id="a", actor="agent", overridden_at=now)
     writer.append(activation, activation, override).result(10)
+    consents = [
+        ConsentRecord(
+            subject="0a", purposes={"emotion": False, "surveys": said}, source=None, observed_at=now, recorded_at=now
+        )
+        for said in (True, False, True)
+    ]
+    writer.append(*consents).result(10)
     writer.close()
     written = export(log, target)
     assert {path.name: rows for path, rows in written.items()} == {
@@ -81,6 +88,7 @@ def test_an_export_has_every_fact_once(
         "rewards.parquet": 2,
         "activations.parquet": 1,
         "overrides.parquet": 1,
+        "consents.parquet": 2,
     }
     assert sorted(path.name for path in target.iterdir()) == sorted(path.name for path in written)
     table = pq.read_table(target / "decisions.parquet")
@@ -88,6 +96,9 @@ def test_an_export_has_every_fact_once(
     assert by_id == decisions_table(decisions)
     assert pq.read_table(target / "rewards.parquet").column("value").to_pylist() == [1.0, 0.5]
     assert pq.read_table(target / "overrides.parquet").column("actor").to_pylist() == ["agent"]
+    stated = pq.read_table(target / "consents.parquet").to_pylist()
+    assert [row["purposes"] for row in stated] == [[("emotion", False), ("surveys", said)] for said in (True, False)]
+    assert (stated[0]["subject"], stated[0]["source"], stated[0]["observed_at"]) == ("0a", None, now)
 
 
 def test_an_export_replaces_the_one_before(tmp_path: Path, decision_record: RecordFactory) -> None:

@@ -16,7 +16,7 @@ from nba.decide import thresholds
 from nba.log import LogWriter
 from nba.log.segment import segments
 from nba.log.verify import Verification, check_decision, verify
-from nba.records import Record
+from nba.records import ConsentRecord, Record
 
 if TYPE_CHECKING:
     from tests.conftest import RecordFactory
@@ -84,6 +84,13 @@ def test_a_repeated_record_is_no_fault(verified: Verify, decision_record: Record
     """A claim whose log record was in doubt is appended again."""
     found = verified(decision_record("d-0"), decision_record("d-0"))
     assert (found.ok, found.decisions, found.repeated) == (True, 1, 1)
+
+
+def test_statements_of_consent_are_counted(verified: Verify, decision_record: RecordFactory) -> None:
+    now = decision_record.now
+    stated = ConsentRecord(subject="0a", purposes={"emotion": False}, source=None, observed_at=now, recorded_at=now)
+    found = verified(stated, decision_record("d-0"), stated)
+    assert (found.ok, found.decisions, found.as_dict()["consents"], found.log.records) == (True, 1, 2, 3)
 
 
 @pytest.mark.parametrize("epochs", [(1, 2), (2, 1)])
