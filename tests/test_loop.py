@@ -72,7 +72,9 @@ def test_what_is_learned_from_the_log_is_promoted_under_load_without_a_failed_re
     simulate = ("simulate", "--url", installation.url, "--batch", "100", "--seed", "1", "--json")
     before = json.loads(installation.nba(*simulate, "--rounds", str(ROUNDS)))
     assert before["errors"] == {}
-    assert before["policies"] == {uniform: ROUNDS}
+    assert before["decided"] == ROUNDS
+    assert before["sessions"]["service_conversation"]["sessions"] == ROUNDS // 50
+    assert before["policies"] == {uniform: ROUNDS + before["steps"]}
 
     learned = json.loads(installation.nba("train", "--from", "log", "--json"))["version"]
     judged = json.loads(installation.nba("evaluate", "--json"))

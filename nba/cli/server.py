@@ -1,8 +1,7 @@
-"""`nba up`, `serve`, `simulate`: starting the server, and playing customers against it."""
+"""`nba up`, `serve`: starting the server."""
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import json
 import os
@@ -12,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from nba.cli.output import AsJson, PackName, err, out, print_json, progress, table
+from nba.cli.output import err, out, progress
 from nba.home import Home
 
 if TYPE_CHECKING:
@@ -80,42 +79,9 @@ def serve(
         _keep_redis(home, redis, running)
 
 
-def simulate(
-    url: Annotated[str, typer.Option(help="Of a running server.")] = "http://127.0.0.1:8000",
-    rounds: Annotated[int, typer.Option(min=1, max=1_000_000)] = 2_000,
-    pack_name: PackName = "support",
-    batch: Annotated[int, typer.Option(min=1, max=1_000, help="Decisions a call.")] = 1,
-    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Calls under way at once.")] = 16,
-    seed: Annotated[int | None, typer.Option(help="Of the situations. Default: another each time.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Play simulated customers against a running server, send outcomes, and report what the decisions were worth."""
-    from envs.drive import drive
-    from nba.pack_file import load_pack
-
-    pack, chosen = load_pack(pack_name), seed if seed is not None else time.time_ns() % 2**32
-    with progress("playing customers", rounds) as done:
-        report = asyncio.run(
-            drive(
-                url,
-                pack,
-                run=f"sim-{chosen}",
-                rounds=rounds,
-                seed=chosen,
-                batch=batch,
-                concurrency=concurrency,
-                on_progress=lambda n, _total: done(n),
-            )
-        )
-    if as_json:
-        print_json(report.as_dict())
-        return
-    _show_drive(report)
-
-
 def add_to(app: typer.Typer) -> None:
     """Registers the commands of this module."""
-    for command in (up, serve, simulate):
+    for command in (up, serve):
         app.command()(command)
 
 
@@ -231,21 +197,3 @@ def _interruptible() -> Iterator[None]:
 
 def _say(what: str, text: str) -> None:
     out.print(f"[bold]{what:>9}[/]  {text}", soft_wrap=True, highlight=False)
-
-
-def _show_drive(report: Any) -> None:
-    rows = [
-        [name, *(f"{getattr(values, k):.4f}" for k in ("served", "uniform", "rules", "oracle"))]
-        for name, values in (*report.moments.items(), ("all", report.values))
-    ]
-    table("expected reward a round on the customers played", ["moment", "served", "uniform", "rules", "oracle"], rows)
-    out.print(
-        f"{report.decided:,} of {report.rounds:,} rounds decided in {report.seconds:.1f} s"
-        f" ({report.decisions_per_s:,.0f}/s with their outcomes); a call p50 {report.latency_p50_ms:.1f} ms,"
-        f" p99 {report.latency_p99_ms:.1f} ms\n"
-        f"realised reward {report.reward_mean:+.4f} [{report.reward_low:+.4f}, {report.reward_high:+.4f}] a round;"
-        f" no_action {report.no_action_share:.0%}; versions {report.policies}"
-    )
-    for what, counts in (("errors", report.errors), ("retried", report.retried), ("degraded", report.degraded)):
-        if counts:
-            out.print(f"{what}: {counts}")

@@ -7,8 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from envs.drive_report import Tally
-from envs.traffic import Traffic
+from envs.load.report import report_of
+from envs.load.tally import Tally
+from envs.load.traffic import Traffic
 from nba.errors import UnavailableError
 from nba.pack_file import load_pack
 
@@ -33,7 +34,7 @@ def test_figures_by_hand() -> None:
         part.outcomes[row, ids.index(action)] = [answered, 0]
         some.serve(row, action)
     tally = Tally(decided=4, latencies_s=[0.01, 0.03, 0.02], policies=Counter({"7": 4}))
-    report = tally.report(some, seconds=2.0, batch=1)
+    report = report_of(some, tally, seconds=2.0, batch=1)
     assert (report.rounds, report.decided, report.decisions_per_s) == (8, 4, 2.0)
     assert (report.latency_p50_ms, report.latency_p99_ms) == (pytest.approx(20.0), pytest.approx(29.8))
     assert report.no_action_share == 0.25
@@ -50,11 +51,11 @@ def test_figures_by_hand() -> None:
 def test_one_decision_has_no_interval() -> None:
     some = traffic()
     some.serve(0, "no_action")
-    report = Tally(decided=1, latencies_s=[0.01]).report(some, seconds=1.0, batch=1)
+    report = report_of(some, Tally(decided=1, latencies_s=[0.01]), seconds=1.0, batch=1)
     assert report.reward_low == report.reward_mean == report.reward_high
 
 
 def test_no_decision_is_no_report() -> None:
     tally = Tally(errors=Counter({"decide ConnectError": 20}))
     with pytest.raises(UnavailableError, match=r"none of 8 rounds .*ConnectError"):
-        tally.report(traffic(), seconds=1.0, batch=1)
+        report_of(traffic(), tally, seconds=1.0, batch=1)

@@ -1,0 +1,1 @@
+"""The load generator: simulated customers against a running server, as apps would bring them."""
