@@ -40,3 +40,27 @@ def test_the_loop_runs_on_real_customers(tmp_path: Path) -> None:
         replay, robust = estimates["replay"], estimates["doubly_robust"]
         assert replay["low"] <= robust["high"], name
         assert robust["low"] <= replay["high"], name
+
+
+SIMULATOR = ROOT / "experiments" / "benchmarks" / "simulator" / "run.py"
+
+
+@pytest.mark.slow
+def test_the_simulator_is_measured_beside_the_same_content_written_plainly(tmp_path: Path) -> None:
+    """At a tiny size: the plain environments agree with ours, ours is many times as fast, an absent peer is named."""
+    result = tmp_path / "result.json"
+    parts = [word for part in ("ids", "others", "peers", "growth") for word in ("--only", part)]
+    done = subprocess.run(
+        [sys.executable, SIMULATOR, "--quick", *parts, "--json", result, "--plots", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(result.read_bytes())
+    assert all(content["same"] for content in told["same_content"].values())
+    for id_ in ("nba/ToneTuner-v0", "nba/ServiceConversation-v0"):
+        assert told["others"][f"plain Python {id_}"]["batched_is_times"]["median"] > 5.0
+    assert all("rate" in peer or peer["absent"] for peer in told["peers"].values())
+    assert {path.name for path in tmp_path.glob("*.png")} == {"steps.png", "growth.png"}
