@@ -73,6 +73,12 @@ class ShapeError(NbaError):
     code = "bad_shape"
 
 
+class RewardError(NbaError):
+    """A round that was to be learned from has a number that is not finite."""
+
+    code = "bad_reward"
+
+
 class ArtefactError(NbaError):
     """A policy folder is missing, truncated, of another schema, or made for another pack."""
 

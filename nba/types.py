@@ -32,7 +32,7 @@ class Policy(Protocol):
         """Probabilities (n, k): rows sum to 1, zero where the mask is False.
 
         A row depends on its own context and mask alone, to the last bit: a decision made in a batch is replayed
-        alone (law 4). A matrix product breaks this, see `nba.policies.linear`.
+        alone (law 4). A matrix product breaks this, see `nba.models.linear`.
         """
         ...
 

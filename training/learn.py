@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from envs.rollout import rollout
 from nba.errors import EmptyLogError, NbaError
 from nba.moment_plan import MomentPlan, plan_pack
 from nba.pack import Pack
-from nba.policies import KINDS
-from nba.policies.linear import LinearModel
+from nba.policies import KINDS, model_type
+from nba.policies.pair import options
 from nba.rounds import LoggedRounds
 from nba.snapshot import Snapshot
 from nba.types import Policy
-from training.truth import SimulatedMoment, no_rounds
+from training.truth import Playground, no_rounds
 
 Settings = Mapping[str, float]  # keyword arguments of a kind's `fit`
 BATCHES = 10  # between two updates of a policy that learns in the simulator
@@ -60,7 +58,7 @@ class Learned:
 def from_simulator(
     pack: Pack,
     kind: str,
-    simulated: Mapping[str, SimulatedMoment],
+    simulated: Mapping[str, Playground],
     *,
     rounds: int,
     seed: int,
@@ -70,7 +68,7 @@ def from_simulator(
     """Policies learned by playing: each moment starts without knowledge, plays, learns from what came, plays on.
 
     `rounds` for each moment, in growing batches; `on_step` is told the rounds played so far over all moments.
-    `settings` go to the kind's `fit` (`scale` of square_cb, `epsilon` of epsilon_greedy). The same seed gives the same
+    `settings` go to the kind's `fit` (`scale` of square_cb, `spread` of a Thompson pair). The same seed gives the same
     policies. Raises UnknownKindError, SettingError, and EmptyLogError where nobody plays the pack.
     """
     if not simulated:
@@ -84,8 +82,8 @@ def from_simulator(
         rng, played = np.random.default_rng([seed, i]), 0
         curve.append(Step(moment, 0, playground.value(policies[moment])))
         for size in batches(rounds):
-            heard = rollout(policies[moment], playground.env, episodes=size, rng=rng)
-            policies[moment] = _fit(kind, playground.env.plan, heard, _knowing(policies[moment]), settings)
+            heard = playground.play(policies[moment], size, rng)
+            policies[moment] = _fit(kind, playground.plan, heard, _knowing(policies[moment], kind), settings)
             played += size
             curve.append(Step(moment, played, playground.value(policies[moment])))
             on_step(i * rounds + played)
@@ -103,6 +101,7 @@ def from_rounds(
 ) -> Learned:
     """Policies learned from logged rounds, on top of what `previous` knows.
 
+    A `previous` of another kind of model knows nothing that this kind can build on: it learns from the rounds alone.
     A moment without rounds decides by what `previous` knows, else starts without knowledge (uniform, or the rules).
     `previous` must not have been learned from any of these rounds: they would count twice.
     Raises UnknownKindError, SettingError.
@@ -110,7 +109,7 @@ def from_rounds(
     policies, notes = dict[str, Policy](), dict[str, str]()
     for moment, plan in plan_pack(pack).items():
         logged = rounds.get(moment, no_rounds(plan.width, len(plan.action_ids)))
-        before = _knowing(previous.policies[moment]) if previous is not None else None
+        before = _knowing(previous.policies[moment], kind) if previous is not None else None
         policies[moment] = _fit(kind, plan, logged, before, settings)
         if not len(logged):
             told = f"kept from version {previous.policy.version}" if previous and before else "nothing learned"
@@ -124,9 +123,10 @@ def batches(rounds: int) -> list[int]:
     return [int(size) for size in np.diff(np.rint(ends), prepend=0) if size]
 
 
-def _knowing(policy: Policy) -> Policy | None:
-    """The policy where it has a model of values to build on, whichever kind explores by it."""
-    return policy if isinstance(getattr(policy, "model", None), LinearModel) else None
+def _knowing(policy: Policy, kind: str) -> Policy | None:
+    """The policy where it has a model of values that this kind can build on, whichever kind explores by it."""
+    wanted = model_type(kind)
+    return policy if wanted is not None and type(getattr(policy, "model", None)) is wanted else None
 
 
 def _fit(
@@ -135,7 +135,7 @@ def _fit(
     if kind not in KINDS:
         raise UnknownKindError(f"unknown policy kind {kind!r}", help=f"known are {', '.join(KINDS)}", field="policy")
     learner: Any = KINDS[kind]
-    known = list(inspect.signature(learner.fit).parameters)[3:]
+    known = options(KINDS[kind])
     wrong = next((name for name in settings or {} if name not in known), None)
     if wrong is not None:
         told = f"it has {', '.join(known)}" if known else "it has none"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +31,10 @@ AsOf = Annotated[
 ]
 VersionArgument = Annotated[str | None, typer.Argument(help="A version number. Default: the latest challenger.")]
 Why = Annotated[str, typer.Option("--why", help="The reason; it goes into the ledger.")]
+
+
+MODELS = "linear, rff, neural_linear, ensemble"  # as `nba.models` has them, which takes long to import
+EXPLORERS = "epsilon, softmax, square_cb, falcon, thompson"
 
 
 class Source(StrEnum):
@@ -101,9 +106,19 @@ def _desk(pack_name: str) -> _Desk:
 def train(
     pack_name: PackName = "support",
     source: Annotated[Source, typer.Option("--from", help="Where to learn.")] = Source.SIMULATOR,
-    kind: Annotated[str, typer.Option("--policy", help="uniform, rules, epsilon_greedy or square_cb.")] = "square_cb",
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="uniform, rules, epsilon_greedy, square_cb, or a MODEL+EXPLORER.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help=f"What actions are worth: {MODELS}.")] = None,
+    explore: Annotated[str | None, typer.Option(help=f"How to explore by it: {EXPLORERS}.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="Of the policy, such as scale=2; repeat.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=100, help="Simulated rounds a moment.")] = 5_000,
     seed: Annotated[int, typer.Option(help="Of the simulation.")] = 0,
+    calibration: Annotated[
+        Path | None, typer.Option(help="What `nba calibrate` wrote: simulated customers are like those of its log.")
+    ] = None,
     as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
@@ -112,8 +127,9 @@ def train(
     From the log it learns from 70 % of the customers and leaves the others to judge by. `uniform` and `rules` need
     nothing to learn from: a new pack starts with them.
     """
+    kind, chosen = kind_of(policy, model, explore), settings_of(settings or [])
     desk = _desk(pack_name)
-    version = _train(desk, source, kind, rounds, seed, as_of)
+    version = _train(desk, source, kind, chosen, rounds, seed, calibration, as_of)
     if as_json:
         print_json({"pack": desk.pack.pack, "version": version.version, "tags": version.tags})
         return
@@ -121,7 +137,16 @@ def train(
     out.print("next: nba evaluate, then nba promote")
 
 
-def _train(desk: _Desk, source: Source, kind: str, rounds: int, seed: int, as_of: datetime | None) -> Version:
+def _train(
+    desk: _Desk,
+    source: Source,
+    kind: str,
+    settings: dict[str, float],
+    rounds: int,
+    seed: int,
+    calibration: Path | None,
+    as_of: datetime | None,
+) -> Version:
     from training.train import prior_of, train_in_simulator, train_on_log, train_without_rounds
     from training.truth import simulate
     from training.window import Split, freeze
@@ -134,10 +159,33 @@ def _train(desk: _Desk, source: Source, kind: str, rounds: int, seed: int, as_of
         with _status("learning from the log"):
             window = freeze(home.log, pack, as_of=_utc(as_of))
             prior = prior_of(tracking, pack, window)
-            return train_on_log(home, tracking, pack, kind, window, split=Split(), prior=prior)
-    simulated = simulate(pack)
+            return train_on_log(home, tracking, pack, kind, window, split=Split(), prior=prior, settings=settings)
+    simulated = simulate(pack, calibration=calibration)
     with progress(f"playing {pack.pack}", rounds * len(simulated)) as done:
-        return train_in_simulator(home, tracking, pack, kind, simulated, rounds=rounds, seed=seed, on_step=done)
+        return train_in_simulator(
+            home, tracking, pack, kind, simulated, rounds=rounds, seed=seed, settings=settings, on_step=done
+        )
+
+
+def kind_of(policy: str | None, model: str | None, explore: str | None) -> str:
+    """The kind of policy asked for, by its name or by its two parts. Raises typer.BadParameter for both at once."""
+    if model is None and explore is None:
+        return policy or "square_cb"
+    if policy is not None:
+        raise typer.BadParameter("say what to learn by --policy, or by --model and --explore", param_hint="--policy")
+    return f"{model or 'linear'}+{explore or 'square_cb'}"
+
+
+def settings_of(told: list[str]) -> dict[str, float]:
+    """Settings as `name=number`. Raises typer.BadParameter."""
+    settings = {}
+    for each in told:
+        name, _, number = each.partition("=")
+        try:
+            settings[name.strip()] = float(number)
+        except ValueError:
+            raise typer.BadParameter(f"{each!r} is no NAME=NUMBER", param_hint="--set") from None
+    return settings
 
 
 def evaluate(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nba.errors import ShapeError
-from nba.policies.linear import LinearModel
+from nba.models.linear import LinearModel
 from nba.rounds import LoggedRounds
 from nba.types import ActionValues
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nba.errors import EmptyLogError, ShapeError
+from nba.models.linear import LinearModel
 from nba.ope import (
     Estimate,
     Terms,
@@ -21,7 +22,6 @@ from nba.ope import (
     mean_weight,
     snips,
 )
-from nba.policies.linear import LinearModel
 from nba.rounds import LoggedRounds
 
 Estimator = Callable[..., Estimate]

@@ -28,4 +28,4 @@ def test_a_context_cannot_be_changed() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_policy_has_the_one_method(kind: str) -> None:
     asked = {name for name in vars(Policy) if not name.startswith("_")}
-    assert asked == {"distribution"} <= set(vars(KINDS[kind]))
+    assert asked == {"distribution"} <= set(dir(KINDS[kind]))

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from nba.models.linear import LinearModel
 from nba.moment_plan import MomentPlan
 from nba.policies.epsilon_greedy import EpsilonGreedy
-from nba.policies.linear import LinearModel
 from nba.rounds import LoggedRounds
 from nba.testing import check_policy, random_mask
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nba.explore.inverse_gap import inverse_gap
+from nba.models.linear import LinearModel
 from nba.moment_plan import MomentPlan
-from nba.policies.linear import LinearModel
-from nba.policies.square_cb import SquareCB, inverse_gap
+from nba.policies.square_cb import SquareCB
 from nba.rounds import LoggedRounds
 from nba.testing import check_policy, random_mask
 

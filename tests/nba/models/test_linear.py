@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from nba.encoder import joint_features
 from nba.errors import ShapeError
+from nba.models.linear import RIDGES, LinearModel
 from nba.moment_plan import MomentPlan
-from nba.policies.linear import RIDGES, LinearModel
 from nba.rounds import LoggedRounds
 
 
@@ -150,3 +150,31 @@ def test_values_of_a_row_alone_are_those_among_others_to_the_bit(n: int, d: int,
     turned = model.values(np.asfortranarray(contexts))
     assert together.tobytes() == alone.tobytes() == np.ascontiguousarray(turned).tobytes()
     np.testing.assert_allclose(together, contexts.astype(np.float64) @ model.weights.T, rtol=0, atol=1e-9)
+
+
+def test_a_weight_of_two_is_a_round_twice() -> None:
+    once, twice = [[1.0], [2.0]], [[1.0], [2.0], [2.0]]
+    weighted = LinearModel.fit(
+        rounds_of(once, [0, 0], [3.0, 1.0], k=1), np.eye(1), weights=np.array([1.0, 2.0]), ridge=1.0
+    )
+    repeated = LinearModel.fit(rounds_of(twice, [0, 0, 0], [3.0, 1.0, 1.0], k=1), np.eye(1), ridge=1.0)
+    assert weighted.weights == pytest.approx(repeated.weights)
+    assert weighted.squares == repeated.squares == 11.0
+
+
+def test_a_half_life_halves_the_sums() -> None:
+    """One round x = 1, r = 2, then one x = 1, r = 0 at a half-life of one: gram 0.5 + 1, target 1; w = 1 / 2.5."""
+    first = LinearModel.fit(rounds_of([[1.0]], [0], [2.0], k=1), np.eye(1), ridge=1.0)
+    second = LinearModel.fit(rounds_of([[1.0]], [0], [0.0], k=1), np.eye(1), first, half_life=1.0, ridge=1.0)
+    assert (second.gram.item(), second.target.item(), second.squares) == (1.5, 1.0, 2.0)
+    assert second.weights.item() == pytest.approx(0.4)
+
+
+def test_the_noise_is_what_the_model_leaves_unexplained() -> None:
+    """r = 2 x + N(0, 0.5^2): a variance of 0.25."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4_000, 1))
+    model = LinearModel.fit(
+        rounds_of(x.tolist(), [0] * 4_000, (2.0 * x[:, 0] + rng.normal(0.0, 0.5, 4_000)).tolist(), k=1), np.eye(1)
+    )
+    assert model.noise == pytest.approx(0.25, rel=0.05)

@@ -1,0 +1,16 @@
+"""Models of action values by name. A new one is a file beside this one, a line in MODELS, and a test."""
+
+from __future__ import annotations
+
+from nba.models.ensemble import Ensemble
+from nba.models.linear import LinearModel
+from nba.models.model import Model
+from nba.models.neural_linear import NeuralLinear
+from nba.models.rff import FourierModel
+
+MODELS: dict[str, type[Model]] = {
+    "linear": LinearModel,
+    "rff": FourierModel,
+    "neural_linear": NeuralLinear,
+    "ensemble": Ensemble,
+}

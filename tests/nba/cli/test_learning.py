@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+from typer import BadParameter
+
+from nba.cli.learning import EXPLORERS, MODELS, kind_of, settings_of
+from nba.policies import KINDS
+from nba.policies.pair import PAIRS
+
+
+@pytest.mark.parametrize(
+    ("policy", "model", "explore", "kind"),
+    [
+        (None, None, None, "square_cb"),
+        ("rules", None, None, "rules"),
+        ("rff+falcon", None, None, "rff+falcon"),
+        (None, "rff", None, "rff+square_cb"),
+        (None, None, "thompson", "linear+thompson"),
+        (None, "ensemble", "softmax", "ensemble+softmax"),
+    ],
+)
+def test_a_kind_is_named_whole_or_by_its_parts(
+    policy: str | None, model: str | None, explore: str | None, kind: str
+) -> None:
+    assert kind_of(policy, model, explore) == kind
+    assert kind in KINDS
+
+
+def test_a_kind_named_both_ways_is_refused() -> None:
+    with pytest.raises(BadParameter, match="or by --model and --explore"):
+        kind_of("rules", "linear", None)
+
+
+def test_the_help_names_every_part_there_is() -> None:
+    assert {f"{m}+{e}" for m in MODELS.split(", ") for e in EXPLORERS.split(", ")} == set(PAIRS)
+
+
+def test_settings_are_names_and_numbers() -> None:
+    assert settings_of(["scale=2", " floor =0.1"]) == {"scale": 2.0, "floor": 0.1}
+
+
+@pytest.mark.parametrize("told", ["scale", "scale=wide", "=", ""])
+def test_a_setting_that_is_none_is_refused(told: str) -> None:
+    with pytest.raises(BadParameter, match="is no NAME=NUMBER"):
+        settings_of([told])
