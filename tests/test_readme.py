@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ def test_its_links_lead_somewhere() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL))
+def test_its_python_runs(block: str) -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", block], cwd=ROOT, check=True, timeout=120)
 
 
 def test_its_test_command_is_what_ci_runs() -> None:

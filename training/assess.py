@@ -13,7 +13,7 @@ from training import plots
 from training.evaluate import Evaluation, evaluate
 from training.gate import Gate, Verdict, judge
 from training.tracking import Tracking, Version
-from training.truth import SimulatedMoment
+from training.truth import Playground
 from training.versions import load
 from training.window import Split, Window
 
@@ -37,7 +37,7 @@ def assess(
     gate: Gate,
     rng: Generator,
     *,
-    simulated: Mapping[str, SimulatedMoment] | None = None,
+    simulated: Mapping[str, Playground] | None = None,
 ) -> Assessment:
     """The verdict on a version, by the customers of the window that its split holds out.
 

@@ -13,7 +13,7 @@ from nba.errors import EmptyLogError
 from nba.ope import Estimate, Terms
 from nba.rounds import LoggedRounds
 from nba.snapshot import Snapshot
-from training.truth import SimulatedMoment, Yardsticks
+from training.truth import Playground, Yardsticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Estimates:
 
 @dataclass(frozen=True, slots=True)
 class TrueValue:
-    """Exact expected rewards a round of one simulated moment."""
+    """True values in one simulated moment, in the units of its yardsticks."""
 
     challenger: float
     champion: float | None
@@ -79,7 +79,7 @@ def evaluate(
     rounds: Mapping[str, LoggedRounds],
     *,
     rng: Generator,
-    simulated: Mapping[str, SimulatedMoment] | None = None,
+    simulated: Mapping[str, Playground] | None = None,
 ) -> Evaluation:
     """Estimates by moment and over all, with lift over the champion, and the truth of simulated moments.
 
@@ -102,7 +102,7 @@ def evaluate(
 
 
 def true_values(
-    challenger: Snapshot, champion: Snapshot | None, simulated: Mapping[str, SimulatedMoment]
+    challenger: Snapshot, champion: Snapshot | None, simulated: Mapping[str, Playground]
 ) -> dict[str, TrueValue]:
     """The truth of each simulated moment."""
     return {

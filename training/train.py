@@ -11,7 +11,7 @@ from nba.snapshot import Snapshot
 from training import plots
 from training.learn import Learned, Settings, from_rounds, from_simulator
 from training.tracking import CHAMPION, Run, Tracking, Version
-from training.truth import SimulatedMoment
+from training.truth import Playground
 from training.versions import load, register
 from training.window import Split, Window
 
@@ -27,7 +27,7 @@ def train_in_simulator(
     tracking: Tracking,
     pack: Pack,
     kind: str,
-    simulated: Mapping[str, SimulatedMoment],
+    simulated: Mapping[str, Playground],
     *,
     rounds: int,
     seed: int,
@@ -94,7 +94,7 @@ def record(
     pack: Pack,
     learned: Learned,
     tags: Mapping[str, str],
-    simulated: Mapping[str, SimulatedMoment],
+    simulated: Mapping[str, Playground],
 ) -> Version:
     """Logs what was learned to a run, curve and pictures included, and registers it."""
     run.params({"kind": learned.kind, "pack_version": pack.version, "pack_digest": pack.digest, **tags})

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from nba.cli import features, learning, log, pack, server
+from nba.cli import environments, features, learning, log, pack, play, server, simulate, simulator
 from nba.cli.output import show_error
 from nba.errors import NbaError
 
@@ -23,7 +23,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 server.add_to(app)
+simulate.add_to(app)
 learning.add_to(app)
+simulator.add_to(app)
+app.command()(play.play)
+app.add_typer(environments.app, name="envs")
 app.add_typer(features.app, name="features")
 app.add_typer(log.app, name="log")
 app.add_typer(pack.app, name="pack")

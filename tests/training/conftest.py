@@ -70,7 +70,7 @@ def pack() -> Pack:
 @pytest.fixture(scope="session")
 def simulated(pack: Pack) -> dict[str, SimulatedMoment]:
     """The moments of the pack, with few contexts to measure on."""
-    return simulate(pack, contexts=2_000)
+    return {name: p for name, p in simulate(pack, contexts=2_000).items() if isinstance(p, SimulatedMoment)}
 
 
 def snapshot(pack: Pack, policies: dict[str, Policy], *, kind: str = "uniform", version: str = "1") -> Snapshot:

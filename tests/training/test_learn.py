@@ -7,8 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from nba.errors import EmptyLogError
+from nba.explore import Thompson
 from nba.pack import Pack
 from nba.policies import KINDS, EpsilonGreedy, SquareCB
+from nba.policies.pair import Pair
 from tests.training.conftest import played, snapshot, uniform
 from training.learn import SettingError, UnknownKindError, batches, from_rounds, from_simulator
 from training.truth import SimulatedMoment
@@ -135,3 +137,29 @@ def test_a_moment_of_the_pack_that_nobody_plays_starts_without_knowledge(pack: P
     assert set(learned.policies) == set(wider.moments)
     assert "unheard_of" in learned.notes
     assert "tone_tuner" not in learned.notes
+
+
+@pytest.mark.parametrize(("kind", "builds_on"), [("linear+thompson", True), ("rff+thompson", False)])
+def test_a_pair_builds_on_the_same_model_and_on_no_other(
+    pack: Pack, simulated: Simulated, kind: str, builds_on: bool
+) -> None:
+    """100 rounds known by a linear model, whichever kind explored by it; 50 more."""
+    rounds = played(simulated, uniform(pack), each=150, seed=1)
+    moment = "tone_tuner"
+    first = {moment: rounds[moment].take(np.arange(100))}
+    before = snapshot(pack, dict(from_rounds(pack, "square_cb", first).policies), kind="square_cb")
+    more = {moment: rounds[moment].take(np.arange(100, 150))}
+    learned = from_rounds(pack, kind, more, previous=before)
+    assert learned.policies[moment].model.rounds == (150 if builds_on else 50)  # type: ignore[attr-defined]
+
+
+def test_settings_go_to_both_parts_of_a_pair(pack: Pack) -> None:
+    policy = from_rounds(pack, "rff+thompson", {}, settings={"features": 8.0, "draws": 5.0}).policies["tone_tuner"]
+    assert isinstance(policy, Pair)
+    assert isinstance(policy.explore, Thompson)
+    assert policy.explore.draws.shape == (7, 5, 30 + 8)
+
+
+def test_a_setting_that_neither_part_has_is_refused(pack: Pack) -> None:
+    with pytest.raises(SettingError, match="has no setting 'epsilon'"):
+        from_rounds(pack, "rff+thompson", {}, settings={"epsilon": 0.1})

@@ -7,7 +7,14 @@ import io
 import numpy as np
 from matplotlib.figure import Figure
 
+from envs.calibration.match import match
+from envs.calibration.population import FieldMean
+from envs.calibration.response import fit_response
+from envs.response import Response
+from nba.moment_plan import plan_moment
 from nba.pack import Pack
+from nba.pack_file import load_pack
+from tests.envs.calibration.made import closed_rounds
 from tests.training.conftest import played, snapshot, uniform
 from training import plots
 from training.evaluate import evaluate
@@ -63,3 +70,25 @@ def test_weights_are_told_by_moment_with_their_mean(pack: Pack, simulated: Simul
     labels = [line.get_label() for line in figure.axes[0].get_lines()]
     assert [label.split(" ")[0] for label in labels[:-1]] == list(simulated)
     assert drawn(figure).startswith(b"\x89PNG")
+
+
+def test_calibration_is_drawn_before_and_after() -> None:
+    pack = load_pack("support")
+    rounds = closed_rounds(pack, "proactive_nudge", 300)
+    response = Response.of(plan_moment(pack, "proactive_nudge"))
+    before, after = match(response, rounds), match(response, rounds, fit_response(response, rounds))
+    outcomes = ["satisfied", "inbound_contact", "annoyed"]
+    figure = plots.reliability(before, after)
+    assert [panel.get_title() for panel in figure.axes] == [f"proactive_nudge: {outcome}" for outcome in outcomes]
+    drawn(figure)
+    bars = plots.by_action(before, after)
+    assert [label.get_text() for label in bars.axes[0].get_yticklabels()] == list(response.plan.action_ids)
+    drawn(bars)
+
+
+def test_field_means_are_drawn_in_standard_errors() -> None:
+    """Logged 1, before 3, after 1.5, error 0.5: 4 and 1."""
+    figure = plots.field_means([FieldMean("m", "mood", 1.0, 3.0, 1.5, 0.5)])
+    before, after = figure.axes[0].get_lines()
+    assert (before.get_xdata()[0], after.get_xdata()[0]) == (4.0, 1.0)
+    drawn(figure)

@@ -24,7 +24,7 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_help_names_every_command() -> None:
     shown = RUNNER.invoke(app, ["--help"]).output
-    commands = "up serve simulate train evaluate promote rollback retrain ledger features log pack"
+    commands = "up serve simulate train evaluate promote rollback retrain ledger calibrate play envs features log pack"
     assert [c for c in commands.split() if c not in shown] == []
 
 
@@ -41,7 +41,7 @@ def test_help_imports_no_framework() -> None:
 def test_pack_check_tells_a_script_what_it_found() -> None:
     result = RUNNER.invoke(app, ["pack", "check", "support", "--json"])
     told = json.loads(result.output)
-    assert (result.exit_code, told["pack"], len(told["moments"])) == (0, "support", 5)
+    assert (result.exit_code, told["pack"], len(told["moments"])) == (0, "support", 6)
 
 
 def test_a_bad_pack_is_two_lines_and_exit_code_one(
