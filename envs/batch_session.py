@@ -11,11 +11,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from envs.dynamics.drift import Drift
-from envs.moments import MomentLaw
-from envs.moments.parts import NAMES, Logits, Made, channel, locale
+from envs.moments import Situation
+from envs.moments.parts import Made, channel, locale
 from envs.people import TRAITS, Array, Customers, People, Population
 from envs.response import Adjustment
-from envs.seen import Seen
 from envs.session_law import STEP_FIELD, SessionLaw, shown_codes, type_of
 from envs.sessions import session_spec
 from envs.situations import Situations
@@ -185,17 +184,14 @@ class BatchSessionEnv:
             sessions.facts[rows, column] = shown
 
 
-def _brings(law: SessionLaw) -> MomentLaw:
+def _brings(law: SessionLaw) -> Situation:
     """What customers bring into a session: channel and language; what moves is shown step by step."""
 
     def situation(people: People, rng: Generator) -> Made:
         moving = {variable.name: np.full(len(people), np.nan) for variable in law.variables}
         return {"channel": channel(people, rng), "locale": locale(people), STEP_FIELD: np.zeros(len(people)), **moving}
 
-    def logits(_: Seen) -> Logits:
-        raise NotImplementedError("a session's response depends on more than its context: see SessionLaw")
-
-    return MomentLaw(situation, logits, NAMES)
+    return situation
 
 
 class _StepTables:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from envs.moments import MomentLaw, moment_law
+from envs.moments import Situation, moment_law
+from envs.moments.parts import NAMES
 from envs.people import PURPOSES, TRAITS, People, vocabulary
 from nba.errors import PackError
 from nba.facts import Field
@@ -21,10 +22,13 @@ PERSONALIZATION = "personalization"  # the purpose without which nothing stored 
 class Situations:
     """Facts of one moment for customers in it. Raises PackError, UnknownMomentError where it knows no such facts."""
 
-    def __init__(self, pack: Pack, moment: str, law: MomentLaw | None = None) -> None:
+    def __init__(self, pack: Pack, moment: str, situation: Situation | None = None) -> None:
         self.fields: Mapping[str, Field] = pack.moment_fields(moment)
-        law = law or moment_law(moment)
-        self._make, names = law.situation, law.names
+        if situation is None:
+            law = moment_law(moment)
+            self._make, names = law.situation, law.names
+        else:  # a session's, which is no moment of its own
+            self._make, names = situation, NAMES
         stored = [name for name, field in pack.fields.items() if field.feature is not None]
         self._stored = [(j, stored.index(name)) for j, name in enumerate(self.fields) if name in stored]
         # One read brings all that is stored, so that a single purpose withheld means that nothing is read.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from numpy.random import Generator
 
@@ -32,12 +33,14 @@ from envs.people import People
 from envs.seen import Seen
 from nba.errors import UnknownMomentError
 
+Situation: TypeAlias = Callable[[People, Generator], Made]
+
 
 @dataclass(frozen=True, slots=True)
 class MomentLaw:
     """The two laws of a moment, and the names behind the codes of the categories it brings."""
 
-    situation: Callable[[People, Generator], Made]
+    situation: Situation
     logits: Callable[[Seen], Logits]
     names: Mapping[str, tuple[str, ...]]  # field -> the categories that its codes count
     together: tuple[str, ...] = ()  # outcomes that come only with the one that closes the window
