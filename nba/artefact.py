@@ -29,7 +29,7 @@ from safetensors.numpy import load, save
 from nba import encoder
 from nba.decide import ask
 from nba.decision import PolicyRef
-from nba.errors import ArtefactError, NbaError
+from nba.errors import ArtefactError, NbaError, ShapeError
 from nba.guardrails import action_mask
 from nba.moment_plan import MomentPlan, plan_pack
 from nba.pack import Pack
@@ -37,17 +37,19 @@ from nba.pack_checks import check_pack
 from nba.pack_yaml import Document
 from nba.policies import KINDS
 from nba.snapshot import Snapshot
-from nba.types import Facts, Policy
+from nba.treatments import treatment_plan, treatment_questions
+from nba.types import ActionMask, Contexts, Facts, Policy
 
 SCHEMA = 1
 MAX_BYTES = 512 * 1024 * 1024  # of one file
 SAME = 1e-9  # how far an answer may lie from the saved one: machines round sines differently
+_SECOND = "/treatments"  # after the moment, in the name of an array of its policy of phrasings
 _FILES = ("pack.json", "weights.safetensors")
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what a stranger's JSON may raise
 _AGAIN = "the files are damaged or not ours: fetch the artefact again, or train again"
 
 
-class _Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     schema: int
     encoder: int
     kind: str
@@ -55,18 +57,29 @@ class _Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     moments: dict[str, dict[str, Any]]
     answers: dict[str, list[list[float]]]  # moment -> distributions for `_questions`
     sha256: dict[str, str]
+    treatments: dict[str, dict[str, Any]] = {}  # moments whose phrasings are chosen by a policy
+    treatment_answers: dict[str, list[list[float]]] = {}
 
 
-def save_artefact(folder: Path, pack: Pack, kind: str, policies: Mapping[str, Policy]) -> str:
+def save_artefact(
+    folder: Path,
+    pack: Pack,
+    kind: str,
+    policies: Mapping[str, Policy],
+    treatments: Mapping[str, Policy] | None = None,
+) -> str:
     """Writes a policy for every moment of the pack to a new folder; its digest.
 
+    `treatments` are the policies of phrasings, of the same kind, in moments that have one.
     The folder appears whole or not at all. Raises ArtefactError.
     """
     if folder.exists():
         raise ArtefactError(f"{folder} exists", help="an artefact is never edited: name a new folder")
     _check_kinds(pack, kind, policies)
+    _check_treatments(pack, kind, treatments or {})
     arrays: dict[str, NDArray[Any]] = {}
     settings = {moment: _take_apart(policy, f"{moment}/", arrays) for moment, policy in policies.items()}
+    second = {m: _take_apart(policy, f"{m}{_SECOND}/", arrays) for m, policy in (treatments or {}).items()}
     contents = {"pack.json": msgspec.json.encode(pack), "weights.safetensors": save(arrays)}
     manifest = _Manifest(
         schema=SCHEMA,
@@ -75,6 +88,12 @@ def save_artefact(folder: Path, pack: Pack, kind: str, policies: Mapping[str, Po
         pack_digest=pack.digest,
         moments=settings,
         answers={name: _answers(policies[name], plan) for name, plan in plan_pack(pack).items()},
+        treatments=second,
+        treatment_answers={
+            name: _treatment_answers(treatments[name], plan)
+            for name, plan in plan_pack(pack).items()
+            if treatments and name in treatments
+        },
         sha256={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     )
     contents["policy.json"] = msgspec.json.encode(manifest, order="sorted")
@@ -109,12 +128,13 @@ def load_artefact(
             f"{folder} was made for another {pack.pack!r} pack (version {made_for.version}, not {pack.version})",
             help="the pack has changed since: train for the new one (nba train), or serve the old file",
         )
-    policies = _put_together(folder, manifest, contents["weights.safetensors"])
+    policies, treatments = _put_together(folder, manifest, contents["weights.safetensors"])
     _check_kinds(made_for, manifest.kind, policies)
+    _check_treatments(made_for, manifest.kind, treatments)
     digest = hashlib.sha256(raw).hexdigest()
     ref = PolicyRef(name=name or made_for.pack, version=version, kind=manifest.kind, digest=digest, arm=arm)
-    snapshot = Snapshot.of(pack or made_for, ref, policies)
-    _compare(folder, snapshot, manifest.answers)
+    snapshot = Snapshot.of(pack or made_for, ref, policies, treatments)
+    _compare(folder, snapshot, manifest)
     return snapshot
 
 
@@ -129,6 +149,20 @@ def _check_kinds(pack: Pack, kind: str, policies: Mapping[str, Policy]) -> None:
         raise ArtefactError(
             f"policies for {sorted(policies)}, not for {sorted(pack.moments)}", help="give one for each moment"
         )
+    _check_types(kind, policies)
+
+
+def _check_treatments(pack: Pack, kind: str, treatments: Mapping[str, Policy]) -> None:
+    phrased = [name for name, plan in plan_pack(pack).items() if treatment_plan(plan) is not None]
+    if not set(treatments) <= set(phrased):
+        raise ArtefactError(
+            f"policies of phrasings for {sorted(treatments)}; only {phrased} have phrasings",
+            help="leave out the other moments",
+        )
+    _check_types(kind, treatments)
+
+
+def _check_types(kind: str, policies: Mapping[str, Policy]) -> None:
     for moment, policy in policies.items():
         if type(policy) is not KINDS[kind]:
             raise ArtefactError(
@@ -146,6 +180,10 @@ def _take_apart(policy: Any, prefix: str, arrays: dict[str, NDArray[Any]]) -> di
             arrays[prefix + field.name] = np.ascontiguousarray(value)
         elif dataclasses.is_dataclass(value):
             settings[field.name] = _take_apart(value, f"{prefix}{field.name}/", arrays)
+        elif isinstance(value, tuple):
+            settings[field.name] = [
+                _take_apart(part, f"{prefix}{field.name}/{i}/", arrays) for i, part in enumerate(value)
+            ]
         else:
             settings[field.name] = value.item() if isinstance(value, np.generic) else value
         numbers = value if isinstance(value, np.ndarray | np.generic | float | int) else 0.0
@@ -156,17 +194,21 @@ def _take_apart(policy: Any, prefix: str, arrays: dict[str, NDArray[Any]]) -> di
     return settings
 
 
-def _put_together(folder: Path, manifest: _Manifest, weights: bytes) -> dict[str, Policy]:
+def _put_together(folder: Path, manifest: _Manifest, weights: bytes) -> tuple[dict[str, Policy], dict[str, Policy]]:
+    """The policies of actions and those of phrasings."""
     _check_kind(manifest.kind)
     try:
         arrays = load(weights)
         kind = KINDS[manifest.kind]
-        policies = {name: _build(kind, settings, f"{name}/", arrays) for name, settings in manifest.moments.items()}
+        policies, treatments = (
+            {name: _build(kind, settings, f"{name}{level}/", arrays) for name, settings in told.items()}
+            for level, told in (("", manifest.moments), (_SECOND, manifest.treatments))
+        )
         if arrays:
             raise ValueError(f"unknown arrays {sorted(arrays)}")
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, ShapeError) as error:
         raise ArtefactError(f"{folder} does not hold a {manifest.kind} policy: {error}", help=_AGAIN) from None
-    return policies
+    return policies, treatments
 
 
 def _build(kind: type[Any], settings: dict[str, Any], prefix: str, arrays: dict[str, NDArray[Any]]) -> Any:
@@ -178,6 +220,10 @@ def _build(kind: type[Any], settings: dict[str, Any], prefix: str, arrays: dict[
             values[name] = _array(prefix + name, hint, arrays)
         elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
             values[name] = _build(hint, settings.pop(name), f"{prefix}{name}/", arrays)
+        elif typing.get_origin(hint) is tuple:
+            part, _ = typing.get_args(hint)
+            told = msgspec.convert(settings.pop(name), list[dict[str, Any]])
+            values[name] = tuple(_build(part, each, f"{prefix}{name}/{i}/", arrays) for i, each in enumerate(told))
         else:
             values[name] = msgspec.convert(settings.pop(name), hint, strict=True)
     if settings:
@@ -223,8 +269,22 @@ def _answers(policy: Policy, plan: MomentPlan) -> list[list[float]]:
     """The policy's distributions for `_questions`. Raises ArtefactError where it has none that could be sampled."""
     facts = _questions(plan)
     mask = action_mask(plan.stages, facts, len(plan.action_ids))
+    return _asked(policy, plan, plan.encoder.encode(facts), mask)
+
+
+def _treatment_answers(policy: Policy, plan: MomentPlan) -> list[list[float]]:
+    """As `_answers`, of a policy of phrasings: each question once for each action that has any."""
+    pairs = treatment_plan(plan)
+    if pairs is None:
+        return []
+    contexts, masks = plan.encoder.encode(_questions(plan)), treatment_questions(plan, pairs)
+    each = np.repeat(contexts, len(masks), axis=0)
+    return _asked(policy, plan, each, np.tile(masks, (len(contexts), 1)))
+
+
+def _asked(policy: Policy, plan: MomentPlan, contexts: Contexts, mask: ActionMask) -> list[list[float]]:
     try:
-        distribution, sound = ask(policy, plan.encoder.encode(facts), mask)
+        distribution, sound = ask(policy, contexts, mask)
     except Exception as error:
         raise ArtefactError(f"the policy of moment {plan.name!r} fails: {error!r}", help="train again") from error
     if not sound.all():
@@ -233,9 +293,17 @@ def _answers(policy: Policy, plan: MomentPlan) -> list[list[float]]:
     return answers
 
 
-def _compare(folder: Path, snapshot: Snapshot, answers: Mapping[str, list[list[float]]]) -> None:
-    for name, plan in snapshot.plans.items():
-        now, then = np.array(_answers(snapshot.policies[name], plan)), answers.get(name, [])
+def _compare(folder: Path, snapshot: Snapshot, manifest: _Manifest) -> None:
+    plans = snapshot.plans
+    asked = [
+        (name, _answers(snapshot.policies[name], plan), manifest.answers.get(name, [])) for name, plan in plans.items()
+    ]
+    asked += [
+        (name, _treatment_answers(policy, plans[name]), manifest.treatment_answers.get(name, []))
+        for name, policy in snapshot.treatments.items()
+    ]
+    for name, told, then in asked:
+        now = np.array(told)
         if [len(row) for row in then] != [len(row) for row in now] or np.abs(now - then).max() > SAME:
             raise ArtefactError(
                 f"{folder}: the policy of moment {name!r} answers otherwise than when saved", help=_AGAIN

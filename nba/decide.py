@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from nba.facts import code_facts
 from nba.guardrails import run_funnel
 from nba.moment_plan import MomentPlan
 from nba.snapshot import Snapshot
+from nba.treatments import treatment_mask
 from nba.types import NO_ACTION, ActionMask, Contexts, Distribution, Policy
 
 DRAW_BITS = 53  # every multiple of 2**-53 in [0, 1] is a float64, so integer thresholds and propensities are equal
@@ -72,7 +74,8 @@ def _decide_moment(
 ) -> list[Decision]:
     facts = code_facts(plan.encoder.fields, [request.context.values for request in requests])
     mask, funnels = run_funnel(plan.stages, facts, _requested(requests, plan.action_ids), plan.action_ids)
-    distribution, sound = safe_distribution(snapshot.policies[plan.name], plan.encoder.encode(facts), mask)
+    contexts = plan.encoder.encode(facts)
+    distribution, sound = safe_distribution(snapshot.policies[plan.name], contexts, mask)
     for i, request in enumerate(requests):
         if not sound[i]:
             distribution[i] = _certain(_fallback(plan, request, mask[i]), len(plan.action_ids))
@@ -82,10 +85,12 @@ def _decide_moment(
     draws = [draw_bits(secret, request.decision_id, snapshot.bundle_id) for request in requests]
     columns = (counts.cumsum(axis=1) > np.array(draws)[:, None]).argmax(axis=1).tolist()  # the first above the draw
     shares = (counts / _WHOLE).tolist()  # exact
+    phrasings = _phrasings(snapshot, plan, requests, contexts, columns)
     decisions = []
     for i, request in enumerate(requests):
         action_id, propensity = plan.action_ids[columns[i]], shares[i][columns[i]]
-        treatment_id, treatment_propensity = _treatment(snapshot, request, action_id, secret)
+        treatments = phrasings.get(i, {})
+        treatment_id, treatment_propensity = _treatment(snapshot, request, action_id, treatments, secret)
         certain = not request.explore or (propensity == 1.0 and funnels[i].counts["suppressed"] > 1)
         mode: Mode = "fallback" if not sound[i] else "deterministic" if certain else "online"
         decisions.append(
@@ -104,9 +109,10 @@ def _decide_moment(
                 propensity=propensity,
                 treatment_id=treatment_id,
                 treatment_propensity=treatment_propensity,
+                treatment_distribution={name: n / _WHOLE for name, n in treatments.items()},
                 mode=mode,
                 learnable=mode == "online",
-                degraded=request.degraded if sound[i] else (*request.degraded, "policy"),
+                degraded=(*request.degraded, *_failed(snapshot, plan, bool(sound[i]), treatment_id, treatments)),
                 decided_at=now,
             )
         )
@@ -180,8 +186,43 @@ def _certain(column: int, k: int) -> NDArray[np.float64]:
     return distribution
 
 
-def _treatment(snapshot: Snapshot, request: DecisionRequest, action_id: str, secret: bytes) -> tuple[str | None, float]:
-    """The phrasing, drawn evenly, and its probability.
+def _phrasings(
+    snapshot: Snapshot, plan: MomentPlan, requests: Sequence[DecisionRequest], contexts: Contexts, columns: list[int]
+) -> dict[int, dict[str, int]]:
+    """Place of a request -> treatment -> probability in units of 2**-53, where a policy chooses phrasings.
+
+    Where that policy fails the phrasing is drawn evenly: the action was chosen all the same.
+    """
+    policy = snapshot.treatments.get(plan.name)
+    if policy is None:
+        return {}
+    pairs = snapshot.treatment_plans[plan.name]
+    mask = treatment_mask(plan, pairs, np.array(columns, dtype=np.int64))
+    asked = np.flatnonzero(mask.any(axis=1))
+    distribution, sound = safe_distribution(policy, contexts[asked], mask[asked])
+    for row, place in enumerate(asked.tolist()):
+        if sound[row] and not requests[place].explore:
+            distribution[row] = _certain(int(distribution[row].argmax()), len(pairs.action_ids))
+    counts = thresholds(np.where(sound[:, None], distribution, 0.0))
+    told = {}
+    for row in np.flatnonzero(sound).tolist():
+        here = np.flatnonzero(mask[asked[row]]).tolist()
+        told[int(asked[row])] = {pairs.action_ids[c].split("/")[1]: int(counts[row, c]) for c in here}
+    return told
+
+
+def _failed(
+    snapshot: Snapshot, plan: MomentPlan, sound: bool, treatment_id: str | None, treatments: Mapping[str, int]
+) -> tuple[str, ...]:
+    """Which of the two policies failed: `policy`, `treatments`."""
+    evenly = plan.name in snapshot.treatments and treatment_id is not None and not treatments
+    return (*(() if sound else ("policy",)), *(("treatments",) if evenly else ()))
+
+
+def _treatment(
+    snapshot: Snapshot, request: DecisionRequest, action_id: str, counts: Mapping[str, int], secret: bytes
+) -> tuple[str | None, float]:
+    """The phrasing and its probability given the action; evenly where there are no `counts` in units of 2**-53.
 
     Each session has its own order of preference over phrasings, so that a persona stays the same through it,
     whichever phrasings the next action offers and whichever policy serves by then.
@@ -190,5 +231,26 @@ def _treatment(snapshot: Snapshot, request: DecisionRequest, action_id: str, sec
     if not treatments:
         return None, 1.0
     seed = request.context.session_id or request.decision_id
+    if counts:
+        names = sorted({name for action in snapshot.pack.actions.values() for name in action.treatments})
+        treatment = draw_alike(secret, seed, names, counts)
+        return treatment, counts[treatment] / _WHOLE
     ranks = {treatment: draw_bits(secret, seed, f"treatment:{treatment}") for treatment in treatments}
     return min(ranks, key=lambda treatment: (ranks[treatment], treatment)), 1.0 / len(ranks)
+
+
+def draw_alike(secret: bytes, seed: str, names: Sequence[str], counts: Mapping[str, int]) -> str:
+    """One of `names`, each exactly as likely as its count in units of 2**-53, and mostly the same for the same seed.
+
+    A seed has one list of tries, a name and a height each; the first whose height is below its name's count is
+    taken. A try is taken with probability sum(counts) / 2^(53 + bits) whatever the counts, and by a name in
+    proportion to its own, so no rounding comes in. For counts p and q in place of each other the name stays the
+    same with at least probability (1 - d) / (1 + d), d half the sum of |p - q|.
+    Source: correlated sampling, Holenstein (2007), Parallel repetition: simplifications and the no-signaling case.
+    """
+    bits = (len(names) - 1).bit_length()
+    for i in count():
+        place = draw_bits(secret, seed, f"name:{i}") >> (DRAW_BITS - bits)
+        if place < len(names) and draw_bits(secret, seed, f"height:{i}") < counts.get(names[place], 0):
+            return names[place]
+    raise AssertionError("a list of tries has no end")

@@ -62,6 +62,8 @@ class Decision(Struct, frozen=True, kw_only=True):
     learnable: bool
     degraded: tuple[str, ...]
     decided_at: datetime
+    # treatment -> probability, given the action: multiples of 2**-53 that sum to 1. Empty where drawn evenly.
+    treatment_distribution: dict[str, float] = {}
 
     @property
     def decision_id(self) -> str:

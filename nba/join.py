@@ -26,6 +26,7 @@ from nba.pack import Pack
 from nba.records import ActivationRecord, DecisionRecord, OverrideRecord, Record, RewardRecord, encode_record
 from nba.rounds import LoggedRounds
 from nba.settle import FATES, STATES, Case, Settled, Window, first_reports, settle, settle_case
+from nba.treatments import treatment_plan
 from nba.types import ActionMask, Facts, Value
 
 __all__ = ["Joined", "Settled", "join", "settle"]
@@ -101,6 +102,9 @@ class _Kept:
     action: int  # column
     propensity: float
     subject: int
+    treatment: int  # column of the second level; -1 where the action had no phrasing, or one the pack has no more
+    treatment_propensity: float  # given the action; 1 without a phrasing
+    treatments: bytes  # the phrasings it was drawn from, a byte a column
 
 
 class _Intake:
@@ -108,7 +112,7 @@ class _Intake:
 
     def __init__(self, pack: Pack, as_of: datetime) -> None:
         self._pack, self._as_of = pack, as_of
-        self._columns = {name: _Columns(plan) for name, plan in plan_pack(pack).items()}
+        self._columns = {name: Columns(plan) for name, plan in plan_pack(pack).items()}
         self.kept: dict[str, _Kept] = {}
         self.rewards = defaultdict[str, set[RewardRecord]](set)
         self.activated: dict[str, datetime] = {}
@@ -135,12 +139,15 @@ class _Intake:
         if before is not None and before.rank <= rank:
             return
         case, moment = Case.of(decision, self._pack), decision.context.moment
-        row = action = -1
+        row = action = treatment = -1
+        treatments = b""
         if case.excluded is None:
             columns = self._columns[moment]
             row, action = columns.add(decision), columns.places[decision.action_id]
+            treatment, treatments = columns.treatment(decision)
         subject = subject_hash(decision.context.subject)
-        self.kept[record.decision_id] = _Kept(rank, case, moment, row, action, decision.propensity, subject)
+        drawn = treatment, decision.treatment_propensity if treatment >= 0 else 1.0, treatments
+        self.kept[record.decision_id] = _Kept(rank, case, moment, row, action, decision.propensity, subject, *drawn)
 
     def between(self, since: datetime | None, until: datetime | None) -> Iterator[tuple[str, _Kept]]:
         """The canonical decisions made in [since, until), by id."""
@@ -171,16 +178,22 @@ class _Intake:
             propensities=np.array([k.propensity for k in kept], dtype=np.float64),
             rewards=np.array([reward for _, _, reward in rows], dtype=np.float64),
             subjects=np.array([k.subject for k in kept], dtype=np.uint64),
+            treatments=np.array([k.treatment for k in kept], dtype=np.int64),
+            treatment_propensities=np.array([k.treatment_propensity for k in kept], dtype=np.float64),
+            treatment_mask=self._columns[moment].as_mask([k.treatments for k in kept]),
         )
 
 
-class _Columns:
+class Columns:
     """Facts and masks of one moment, a row a decision, coded a block at a time."""
 
     def __init__(self, plan: MomentPlan) -> None:
         self._plan = plan
         self.places = {action_id: column for column, action_id in enumerate(plan.action_ids)}
+        pairs = treatment_plan(plan)
+        self._treatments = {pair: column for column, pair in enumerate(pairs.action_ids if pairs else ())}
         self._known: dict[tuple[str, ...], bytes] = {}
+        self._offered: dict[tuple[str, ...], bytes] = {}
         self._values: list[dict[str, Value]] = []
         self._masks: list[bytes] = []
         self._blocks: list[tuple[Facts, NDArray[np.uint8]]] = []
@@ -201,6 +214,21 @@ class _Columns:
         facts = np.concatenate([facts for facts, _ in blocks])[rows]
         mask = np.concatenate([mask for _, mask in blocks])[rows]
         return self._plan.encoder.encode(facts), mask.astype(np.bool_)
+
+    def treatment(self, decision: Decision) -> tuple[int, bytes]:
+        """Column of the decision's phrasing, and those it was drawn from; drawn evenly, all the action has now."""
+        column = self._treatments.get(f"{decision.action_id}/{decision.treatment_id}", -1)
+        offered = (decision.action_id, *decision.treatment_distribution)
+        if offered not in self._offered:
+            told = {f"{decision.action_id}/{treatment}" for treatment in offered[1:]}
+            every = [pair for pair in self._treatments if pair.split("/")[0] == decision.action_id]
+            self._offered[offered] = bytes(pair in (told or every) for pair in self._treatments)
+        return column, self._offered[offered]
+
+    def as_mask(self, rows: list[bytes]) -> ActionMask:
+        """Masks of phrasings (n, p), a byte a column, as one array."""
+        flat = np.frombuffer(b"".join(rows), dtype=np.bool_)
+        return flat.reshape(len(rows), len(self._treatments)).copy()
 
     def _mask(self, decision: Decision) -> bytes:
         """Which of the pack's actions were candidates and survived the funnel, a byte each; no_action always."""

@@ -11,6 +11,7 @@ from nba.decision import PolicyRef
 from nba.errors import ArtefactError
 from nba.moment_plan import MomentPlan, plan_pack
 from nba.pack import Pack
+from nba.treatments import treatment_plan
 from nba.types import Policy
 
 
@@ -23,10 +24,21 @@ class Snapshot:
     policies: Mapping[str, Policy]  # moment -> its policy
     plans: Mapping[str, MomentPlan] = field(repr=False)
     bundle_id: str
+    treatments: Mapping[str, Policy] = field(default_factory=dict)  # moment -> policy of phrasings; evenly without
+    treatment_plans: Mapping[str, MomentPlan] = field(repr=False, default_factory=dict)  # moments that have phrasings
 
     @classmethod
-    def of(cls, pack: Pack, policy: PolicyRef, policies: Mapping[str, Policy]) -> Snapshot:
-        """The snapshot of a pack and its policies. Raises ArtefactError where a moment has none."""
+    def of(
+        cls,
+        pack: Pack,
+        policy: PolicyRef,
+        policies: Mapping[str, Policy],
+        treatments: Mapping[str, Policy] | None = None,
+    ) -> Snapshot:
+        """The snapshot of a pack and its policies.
+
+        Raises ArtefactError where a moment has none, or one of phrasings but no phrasings.
+        """
         absent = [name for name in pack.moments if name not in policies]
         if absent:
             raise ArtefactError(
@@ -35,4 +47,12 @@ class Snapshot:
             )
         parts = (policy.digest, pack.digest, str(encoder.VERSION))
         bundle_id = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-        return cls(pack, policy, policies, plan_pack(pack), bundle_id)
+        plans = plan_pack(pack)
+        second = {name: made for name, plan in plans.items() if (made := treatment_plan(plan)) is not None}
+        without = [name for name in treatments or {} if name not in second]
+        if without:
+            raise ArtefactError(
+                f"policy {policy.name!r} version {policy.version} chooses phrasings in {without[0]!r}, which has none",
+                help="train a policy for this pack: nba train",
+            )
+        return cls(pack, policy, policies, plans, bundle_id, treatments or {}, second)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from numpy.random import Generator
 
 from nba import ope
@@ -13,6 +14,7 @@ from nba.errors import EmptyLogError
 from nba.ope import Estimate, Terms
 from nba.rounds import LoggedRounds
 from nba.snapshot import Snapshot
+from nba.types import ActionValues, Weights
 from training.truth import Playground, Yardsticks
 
 
@@ -119,11 +121,31 @@ def _terms(
     challenger: Snapshot, champion: Snapshot | None, moment: str, rounds: LoggedRounds
 ) -> tuple[Terms, Terms | None]:
     q_hat = ope.cross_fit(rounds, challenger.plans[moment].action_features)
-    target = challenger.policies[moment].distribution(rounds.contexts, rounds.mask)
-    new = Terms.of(rounds, target, q_hat)
-    if champion is None:
-        return new, None
-    return new, Terms.of(rounds, champion.policies[moment].distribution(rounds.contexts, rounds.mask), q_hat)
+    new = _joint_terms(challenger, moment, rounds, q_hat)
+    return new, None if champion is None else _joint_terms(champion, moment, rounds, q_hat)
+
+
+def _joint_terms(snapshot: Snapshot, moment: str, rounds: LoggedRounds, q_hat: ActionValues) -> Terms:
+    """Terms whose weights are of action and phrasing together.
+
+        w = pi(a | x) / p(a)  *  pi(t | x, a) / p(t | a)
+
+    The second factor averages 1 for each action, so `q_hat`, which knows actions only, leaves estimates unbiased. It
+    is 1 where there is no phrasing, and where both policies draw it evenly.
+    """
+    terms = Terms.of(rounds, snapshot.policies[moment].distribution(rounds.contexts, rounds.mask), q_hat)
+    return replace(terms, weights=terms.weights * treatment_weights(snapshot, moment, rounds))
+
+
+def treatment_weights(snapshot: Snapshot, moment: str, rounds: LoggedRounds) -> Weights:
+    """Importance weights (n,) of the phrasings, given the actions."""
+    weights, had = np.ones(len(rounds)), rounds.treatments >= 0
+    told = rounds.treated()
+    policy = snapshot.treatments.get(moment)
+    even = told.mask / told.mask.sum(axis=1, keepdims=True)
+    target = even if policy is None else policy.distribution(told.contexts, told.mask)
+    weights[had] = target[np.arange(len(told)), told.actions] / told.propensities
+    return weights
 
 
 def _estimates(new: Terms, old: Terms | None, rng: Generator) -> Estimates:

@@ -15,6 +15,7 @@ from nba.policies import KINDS, model_type
 from nba.policies.pair import options
 from nba.rounds import LoggedRounds
 from nba.snapshot import Snapshot
+from nba.treatments import treatment_plan
 from nba.types import Policy
 from training.truth import Playground, no_rounds
 
@@ -53,6 +54,7 @@ class Learned:
     rounds: Mapping[str, int]  # moment -> rounds learned from, now
     notes: Mapping[str, str] = field(default_factory=dict)  # moment -> where its policy is from, if not from rounds
     curve: tuple[Step, ...] = ()
+    treatments: Mapping[str, Policy] = field(default_factory=dict)  # moment -> policy of phrasings; evenly without
 
 
 def from_simulator(
@@ -114,7 +116,8 @@ def from_rounds(
         if not len(logged):
             told = f"kept from version {previous.policy.version}" if previous and before else "nothing learned"
             notes[moment] = f"no rounds: {told}"
-    return Learned(kind, policies, {m: len(r) for m, r in rounds.items() if len(r)}, notes)
+    treatments = _treatments(pack, kind, rounds, previous, settings)
+    return Learned(kind, policies, {m: len(r) for m, r in rounds.items() if len(r)}, notes, treatments=treatments)
 
 
 def batches(rounds: int) -> list[int]:
@@ -127,6 +130,27 @@ def _knowing(policy: Policy, kind: str) -> Policy | None:
     """The policy where it has a model of values that this kind can build on, whichever kind explores by it."""
     wanted = model_type(kind)
     return policy if wanted is not None and type(getattr(policy, "model", None)) is wanted else None
+
+
+def _treatments(
+    pack: Pack,
+    kind: str,
+    rounds: Mapping[str, LoggedRounds],
+    previous: Snapshot | None,
+    settings: Settings | None,
+) -> dict[str, Policy]:
+    """Policies of phrasings, in moments where something is known of them; a kind without a model chooses none."""
+    policies = dict[str, Policy]()
+    for moment, plan in plan_pack(pack).items():
+        pairs = treatment_plan(plan)
+        if pairs is None or model_type(kind) is None:
+            continue
+        told = rounds[moment].treated() if moment in rounds else no_rounds(plan.width, len(pairs.action_ids))
+        known = previous.treatments.get(moment) if previous is not None else None
+        before = _knowing(known, kind) if known is not None else None
+        if len(told) or before is not None:
+            policies[moment] = _fit(kind, pairs, told, before, settings)
+    return policies
 
 
 def _fit(

@@ -288,7 +288,7 @@ class Tracking:
     def aliased(self, pack: str, alias: str) -> Version | None:
         """The version that bears an alias."""
         number = self.aliases(pack).get(alias)
-        return None if number is None else self.version(pack, number)
+        return None if number is None else _version(self.call(self.client.get_model_version, pack, number))
 
     def set_alias(self, pack: str, alias: str, version: Version | None) -> None:
         """Moves an alias to a version; None takes it away."""

@@ -107,12 +107,12 @@ def record(
         run.figure(plots.learning_curve(learned, yardsticks), "learning_curve")
         for moment, levels in yardsticks.items():
             run.metrics({f"{name}/{moment}": getattr(levels, name) for name in ("uniform", "rules", "oracle")})
-    return register(home, run, pack, learned.kind, learned.policies, {**tags, **_notes(learned)})
+    return register(home, run, pack, learned.kind, learned.policies, {**tags, **_notes(learned)}, learned.treatments)
 
 
 def _is_before(version: Version, window: Window) -> bool:
     """Whether nothing the version learned from, itself, can be in the window."""
-    if version.tags.get("source") != "log":
+    if version.tags.get("source") not in ("log", "follow"):
         return True
     until = version.tags.get("until")
     return window.since is not None and until is not None and datetime.fromisoformat(until) <= window.since

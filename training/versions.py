@@ -16,22 +16,34 @@ from nba.types import Policy
 from training.tracking import CHALLENGER, Run, Tracking, Version
 
 
-def keep(home: Home, pack: Pack, kind: str, policies: Mapping[str, Policy]) -> tuple[str, Path]:
+def keep(
+    home: Home,
+    pack: Pack,
+    kind: str,
+    policies: Mapping[str, Policy],
+    treatments: Mapping[str, Policy] | None = None,
+) -> tuple[str, Path]:
     """Saves policies as an artefact of the installation: its digest and its folder, `policies/DIGEST`.
 
     The same policies give the same digest, and are kept once. Raises ArtefactError.
     """
     home.policies.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = home.policies / f".new-{uuid.uuid4().hex}"
-    digest = save_artefact(new, pack, kind, policies)
+    digest = save_artefact(new, pack, kind, policies, treatments)
     return digest, _settle(new, home.policies / digest)
 
 
 def register(
-    home: Home, run: Run, pack: Pack, kind: str, policies: Mapping[str, Policy], tags: Mapping[str, str]
+    home: Home,
+    run: Run,
+    pack: Pack,
+    kind: str,
+    policies: Mapping[str, Policy],
+    tags: Mapping[str, str],
+    treatments: Mapping[str, Policy] | None = None,
 ) -> Version:
     """Saves policies and registers them as the pack's next version, with the alias `challenger`."""
-    digest, folder = keep(home, pack, kind, policies)
+    digest, folder = keep(home, pack, kind, policies, treatments)
     own = {
         "digest": digest,
         "kind": kind,

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from nba.cli import environments, features, learning, log, pack, play, server, simulate, simulator
+from nba.cli import environments, features, follow, learning, log, pack, play, server, simulate, simulator
 from nba.cli.output import show_error
 from nba.errors import NbaError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 server.add_to(app)
 simulate.add_to(app)
 learning.add_to(app)
+follow.add_to(app)
 simulator.add_to(app)
 app.command()(play.play)
 app.add_typer(environments.app, name="envs")

@@ -63,7 +63,7 @@ def _read_segment(path: Path, file: BinaryIO, report: LogReport) -> Iterator[Rec
     open_before = owned(file)
     for found in scan(file):
         if isinstance(found, Frame):
-            record = _decode(path, found, report)
+            record = decode_frame(path, found, report)
             if record is not None:
                 report.records += 1
                 yield record
@@ -75,7 +75,8 @@ def _read_segment(path: Path, file: BinaryIO, report: LogReport) -> Iterator[Rec
     report.bytes += file.tell()
 
 
-def _decode(path: Path, found: Frame, report: LogReport) -> Record | None:
+def decode_frame(path: Path, found: Frame, report: LogReport) -> Record | None:
+    """The record in a whole frame; None, and a note in `report`, where this code does not know it."""
     if found.kind not in _KNOWN:
         report.unknown += 1
         report.note(path, found.position, f"a record of unknown kind {found.kind}")

@@ -39,6 +39,11 @@ class Frame:
     kind: int
     payload: bytes
 
+    @property
+    def end(self) -> int:
+        """Position of the first byte after it."""
+        return self.position + _HEADER.size + len(self.payload)
+
 
 @dataclass(frozen=True, slots=True)
 class Damage:

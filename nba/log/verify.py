@@ -115,5 +115,24 @@ def _wrongs(decision: Decision) -> Iterator[str]:
         yield "a removed action has a probability"
     if NO_ACTION in decision.removed or candidates[0] != NO_ACTION:
         yield f"{NO_ACTION!r} is not eligible"
+    yield from _treatment_wrongs(decision)
     if decision.learnable and decision.mode != "online":
         yield f"learnable in mode {decision.mode!r}"
+
+
+def _treatment_wrongs(decision: Decision) -> Iterator[str]:
+    """What is wrong with the phrasing's probability given the action."""
+    treatment, propensity, told = decision.treatment_id, decision.treatment_propensity, decision.treatment_distribution
+    if treatment is None:
+        if propensity != 1.0 or told:
+            yield f"no treatment, but a treatment propensity of {propensity!r}"
+        return
+    if not told:
+        if not 0.0 < propensity <= 1.0 or propensity != 1.0 / round(1.0 / propensity):
+            yield f"treatment propensity {propensity!r} is not that of an even draw"
+        return
+    counts = [p * (1 << DRAW_BITS) for p in told.values()]
+    if any(count < 0.0 or not count.is_integer() for count in counts) or sum(map(int, counts)) != 1 << DRAW_BITS:
+        yield "treatment probabilities are no multiples of 2**-53 that sum to 1"
+    if not propensity > 0.0 or told.get(treatment) != propensity:
+        yield f"treatment propensity {propensity!r} is not the probability {told.get(treatment)!r} of {treatment!r}"

@@ -103,19 +103,26 @@ def support_log(tmp_path_factory: pytest.TempPathFactory, pack: Pack, simulated:
     folder = tmp_path_factory.mktemp("decisions") / "log"
     writer = LogWriter(folder)
     for i, playground in enumerate(simulated.values()):
-        writer.append(*_history(uniform(pack), playground, 1_600, np.random.default_rng(i))).result(timeout=60)
+        writer.append(*history(uniform(pack), playground, 1_600, np.random.default_rng(i))).result(timeout=60)
     writer.close()
     return folder
 
 
-def _history(policy: Snapshot, playground: SimulatedMoment, n: int, rng: np.random.Generator) -> list[Record]:
-    """Decisions of n customers, one a minute, with every outcome a minute later."""
+def history(
+    policy: Snapshot,
+    playground: SimulatedMoment,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    start: datetime = NOW - timedelta(days=10),
+    prefix: str = "",
+) -> list[Record]:
+    """Decisions of n customers, with every outcome a minute later."""
     plan = playground.env.plan
     batch = playground.env.sample(n, rng)
-    start = NOW - timedelta(days=10)
     requests = [
         DecisionRequest(
-            decision_id=f"{plan.name}-{i}",
+            decision_id=f"{prefix}{plan.name}-{i}",
             context=Context(
                 subject=hashlib.sha256(str(customer).encode()).hexdigest(),
                 moment=plan.name,
