@@ -16,7 +16,7 @@ from nba.errors import UnknownActionError, UnknownMomentError
 from nba.facts import Duration, Field, seconds
 from nba.types import NO_ACTION
 
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$(?!\n)")]
 Text = Annotated[str, Meta(max_length=2_000)]
 
 
@@ -99,7 +99,7 @@ class Pack(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=T
     actions: dict[Name, Action]
     outcomes: dict[Name, Outcome]
     guardrails: dict[Name, Guardrail] = {}
-    candidates: tuple[str, ...] = ("linear+thompson", "square_cb")  # policy kinds a retrain learns
+    candidates: tuple[str, ...] = ("quadratic+thompson", "linear+thompson", "square_cb")  # kinds a retrain learns
     languages: Annotated[tuple[str, ...], Meta(min_length=1)] = ("en",)  # the first is the default
     locale_field: str | None = None  # a category field that holds the customer's language
     strict: bool = False  # refuse wrong facts instead of defaulting them

@@ -64,8 +64,20 @@ class Ensemble:
             here = LinearModel.fit(rounds, action_features, weights=counted, ridge=whole.ridge)
             gram[i] += here.gram
             target[i] += here.target
+        return cls._solved(whole, gram, target, action_features, seed)
+
+    @classmethod
+    def _solved(
+        cls,
+        whole: LinearModel,
+        gram: NDArray[np.float64],
+        target: NDArray[np.float64],
+        action_features: NDArray[np.float64],
+        seed: int,
+    ) -> Self:
+        """The members of these sums."""
         shared = action_features[:, : -len(action_features)]
-        priors = (whole.noise / whole.ridge) ** 0.5 * _priors(size, shared, whole.target.shape[1], seed)
+        priors = (whole.noise / whole.ridge) ** 0.5 * _priors(len(gram), shared, whole.target.shape[1], seed)
         rest = target - np.einsum("mkij,mkj->mki", gram, priors)
         solved = priors + [solve(g, t, shared, whole.ridge) for g, t in zip(gram, rest, strict=True)]
         return cls(whole, gram, target, solved, solved.mean(axis=0), seed)
@@ -74,6 +86,11 @@ class Ensemble:
     def rounds(self) -> int:
         """Rounds learned from."""
         return self.whole.rounds
+
+    def weighed(self, rounds: float, action_features: NDArray[np.float64]) -> Self:
+        """The models as if what they have seen had been so many rounds."""
+        part, whole = rounds / self.rounds if self.rounds else 1.0, self.whole.weighed(rounds, action_features)
+        return self._solved(whole, part * self.gram, part * self.target, action_features, self.seed)
 
     def features(self, contexts: Contexts) -> NDArray[np.float64]:
         """The context itself, (n, d)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Self
 
@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from nba.errors import ShapeError
-from nba.models.model import Draws, check_learnable, kept, score
+from nba.models.model import Draws, check_learnable, counted, kept, score
 from nba.rounds import LoggedRounds
 from nba.types import ActionValues, Contexts, Weights
 
@@ -90,7 +90,7 @@ class LinearModel:
             gram[action] += x.T @ (x if weights is None else weights[taken, None] * x)
             target[action] += x.T @ weighted[taken]
         squares, seen = part * before.squares + float(weighted @ rounds.rewards), round(part * before.rounds)
-        seen, shared = seen + len(rounds), action_features[:, : -len(action_features)]
+        seen, shared = seen + counted(rounds, weights), action_features[:, : -len(action_features)]
         if ridge is None:
             ridge = likeliest_ridge(gram, target, squares, seen, shared, before.ridge if before.rounds else None)
         return cls(gram, target, solve(gram, target, shared, ridge), seen, squares, ridge)
@@ -105,6 +105,20 @@ class LinearModel:
         """Variance of a reward that the model leaves unexplained, by the evidence; 0 before any reward was seen."""
         unexplained = max(self.squares - float((self.target * self.weights).sum()), 1e-12 * self.squares)
         return unexplained / max(self.rounds, 1)
+
+    def weighed(self, rounds: float, action_features: NDArray[np.float64]) -> Self:
+        """The model as if what it has seen had been so many rounds, under the same ridge."""
+        part = rounds / self.rounds if self.rounds else 1.0
+        gram, target = part * self.gram, part * self.target
+        weights = solve(gram, target, action_features[:, : -len(action_features)], self.ridge)
+        return replace(
+            self,
+            gram=gram,
+            target=target,
+            weights=weights,
+            rounds=round(part * self.rounds),
+            squares=part * self.squares,
+        )
 
     def features(self, contexts: Contexts) -> NDArray[np.float64]:
         """The context itself, (n, d)."""

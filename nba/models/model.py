@@ -33,11 +33,15 @@ class Model(Protocol):
         weights: Weights | None = None,
         half_life: float | None = None,
     ) -> Self:
-        """The model after these rounds, each of its importance weight, and what `previous` has seen.
+        """The model after these rounds, each counting as many times as its weight says, and what `previous` has seen.
 
         Where given, every `half_life` new rounds halve the weight of what `previous` has seen.
         Raises ShapeError if `previous` has other shapes, RewardError where a number is not finite.
         """
+        ...
+
+    def weighed(self, rounds: float, action_features: NDArray[np.float64]) -> Self:
+        """The model as if what it has seen had been so many rounds; one that knows nothing stays as it is."""
         ...
 
     def features(self, contexts: Contexts) -> NDArray[np.float64]:
@@ -83,6 +87,11 @@ def check_learnable(rounds: LoggedRounds, weights: Weights | None, half_life: fl
         )
     if half_life is not None and not half_life > 0:
         raise ShapeError(f"a half-life of {half_life} rounds", help="more than 0; without one nothing is forgotten")
+
+
+def counted(rounds: LoggedRounds, weights: Weights | None) -> int:
+    """As how many rounds these count: the sum of their weights."""
+    return len(rounds) if weights is None else round(float(weights.sum()))
 
 
 def kept(new: int, half_life: float | None) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -77,6 +77,10 @@ class NeuralLinear:
     def rounds(self) -> int:
         """Rounds learned from."""
         return self.linear.rounds
+
+    def weighed(self, rounds: float, action_features: NDArray[np.float64]) -> Self:
+        """The model as if what the last layer has seen had been so many rounds."""
+        return replace(self, linear=self.linear.weighed(rounds, action_features))
 
     def features(self, contexts: Contexts) -> NDArray[np.float64]:
         """The context and what the layers make of it, (n, d + g)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -73,6 +73,10 @@ class FourierModel:
     def rounds(self) -> int:
         """Rounds learned from."""
         return self.linear.rounds
+
+    def weighed(self, rounds: float, action_features: NDArray[np.float64]) -> Self:
+        """The model as if what it has seen had been so many rounds."""
+        return replace(self, linear=self.linear.weighed(rounds, action_features))
 
     def features(self, contexts: Contexts) -> NDArray[np.float64]:
         """The context and its cosines, (n, d + D)."""

@@ -9,17 +9,19 @@ from typing import get_type_hints
 
 from nba.models.model import Model
 from nba.policies.epsilon_greedy import EpsilonGreedy
+from nba.policies.network import Network
 from nba.policies.pair import PAIRS, Pair
 from nba.policies.rules import Rules
 from nba.policies.square_cb import SquareCB
 from nba.policies.uniform import Uniform
 
-LearnedPolicy = Uniform | Rules | EpsilonGreedy | SquareCB | Pair
+LearnedPolicy = Uniform | Rules | EpsilonGreedy | SquareCB | Network | Pair
 KINDS: dict[str, type[LearnedPolicy]] = {
     "uniform": Uniform,
     "rules": Rules,
     "epsilon_greedy": EpsilonGreedy,
     "square_cb": SquareCB,
+    "network": Network,
     **PAIRS,
 }
 

@@ -9,7 +9,7 @@ from nba.explore.epsilon import Epsilon
 from nba.models.linear import LinearModel
 from nba.moment_plan import MomentPlan
 from nba.rounds import LoggedRounds
-from nba.types import ActionMask, Contexts, Distribution
+from nba.types import ActionMask, Contexts, Distribution, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,15 @@ class EpsilonGreedy:
         return Epsilon(self.epsilon).distribution(self.model, contexts, mask)
 
     @classmethod
-    def fit(cls, plan: MomentPlan, rounds: LoggedRounds, previous: Self | None = None, *, epsilon: float = 0.1) -> Self:
+    def fit(
+        cls,
+        plan: MomentPlan,
+        rounds: LoggedRounds,
+        previous: Self | None = None,
+        *,
+        weights: Weights | None = None,
+        epsilon: float = 0.1,
+    ) -> Self:
         """Learned from these rounds on top of what `previous` knows."""
-        return cls(LinearModel.fit(rounds, plan.action_features, previous.model if previous else None), epsilon)
+        model = LinearModel.fit(rounds, plan.action_features, previous.model if previous else None, weights=weights)
+        return cls(model, epsilon)

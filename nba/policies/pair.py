@@ -12,7 +12,7 @@ from nba.models import MODELS
 from nba.models.model import Model
 from nba.moment_plan import MomentPlan
 from nba.rounds import LoggedRounds
-from nba.types import ActionMask, Contexts, Distribution
+from nba.types import ActionMask, Contexts, Distribution, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,15 @@ class Pair:
         return self.explore.distribution(self.model, contexts, mask)
 
     @classmethod
-    def fit(cls, plan: MomentPlan, rounds: LoggedRounds, previous: Self | None = None, **settings: Any) -> Self:
+    def fit(
+        cls,
+        plan: MomentPlan,
+        rounds: LoggedRounds,
+        previous: Self | None = None,
+        *,
+        weights: Weights | None = None,
+        **settings: Any,
+    ) -> Self:
         """Learned from these rounds on top of what `previous` knows; each setting goes to the part that has it."""
         unknown = settings.keys() - set(options(cls))
         if unknown:
@@ -35,7 +43,7 @@ class Pair:
         model_type, explore_type = parts(cls)
         before = previous.model if previous is not None else None
         own, other = ({n: v for n, v in settings.items() if n in _options(part)} for part in (model_type, explore_type))
-        model = model_type.fit(rounds, plan.action_features, before, **own)
+        model = model_type.fit(rounds, plan.action_features, before, weights=weights, **own)
         return cls(model, explore_type.fit(plan, model, **other))
 
 
@@ -48,7 +56,7 @@ def parts(kind: type[Pair]) -> tuple[Any, Any]:
 def options(kind: type[Any]) -> tuple[str, ...]:
     """Names of the settings that a kind of policy takes when it is learned."""
     if not issubclass(kind, Pair):
-        return tuple(list(inspect.signature(kind.fit).parameters)[3:])
+        return tuple(_options(kind))
     return tuple(dict.fromkeys(name for part in parts(kind) for name in _options(part)))
 
 

@@ -10,7 +10,7 @@ from nba.explore.inverse_gap import InverseGap
 from nba.models.linear import LinearModel
 from nba.moment_plan import MomentPlan
 from nba.rounds import LoggedRounds
-from nba.types import ActionMask, Contexts, Distribution
+from nba.types import ActionMask, Contexts, Distribution, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,15 @@ class SquareCB:
         return explore.distribution(self.model, contexts, mask)
 
     @classmethod
-    def fit(cls, plan: MomentPlan, rounds: LoggedRounds, previous: Self | None = None, *, scale: float = 10.0) -> Self:
+    def fit(
+        cls,
+        plan: MomentPlan,
+        rounds: LoggedRounds,
+        previous: Self | None = None,
+        *,
+        weights: Weights | None = None,
+        scale: float = 10.0,
+    ) -> Self:
         """Learned from these rounds on top of what `previous` knows."""
-        model = LinearModel.fit(rounds, plan.action_features, previous.model if previous else None)
+        model = LinearModel.fit(rounds, plan.action_features, previous.model if previous else None, weights=weights)
         return cls(model, span(plan), scale)
