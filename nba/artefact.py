@@ -55,6 +55,7 @@ class _Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     kind: str
     pack_digest: str
     moments: dict[str, dict[str, Any]]
+    kinds: dict[str, str] = {}  # of moments that have another: a network that plans sessions, say
     answers: dict[str, list[list[float]]]  # moment -> distributions for `_questions`
     sha256: dict[str, str]
     treatments: dict[str, dict[str, Any]] = {}  # moments whose phrasings are chosen by a policy
@@ -70,12 +71,15 @@ def save_artefact(
 ) -> str:
     """Writes a policy for every moment of the pack to a new folder; its digest.
 
+    `kind` is that of most moments; a policy of another kind in `KINDS` keeps its own.
     `treatments` are the policies of phrasings, of the same kind, in moments that have one.
     The folder appears whole or not at all. Raises ArtefactError.
     """
     if folder.exists():
         raise ArtefactError(f"{folder} exists", help="an artefact is never edited: name a new folder")
-    _check_kinds(pack, kind, policies)
+    _check_moments(pack, policies)
+    _check_kind(kind)
+    kinds = {moment: _kind_of(moment, policy) for moment, policy in policies.items()}
     _check_treatments(pack, kind, treatments or {})
     arrays: dict[str, NDArray[Any]] = {}
     settings = {moment: _take_apart(policy, f"{moment}/", arrays) for moment, policy in policies.items()}
@@ -87,6 +91,7 @@ def save_artefact(
         kind=kind,
         pack_digest=pack.digest,
         moments=settings,
+        kinds={moment: own for moment, own in kinds.items() if own != kind},
         answers={name: _answers(policies[name], plan) for name, plan in plan_pack(pack).items()},
         treatments=second,
         treatment_answers={
@@ -129,7 +134,7 @@ def load_artefact(
             help="the pack has changed since: train for the new one (nba train), or serve the old file",
         )
     policies, treatments = _put_together(folder, manifest, contents["weights.safetensors"])
-    _check_kinds(made_for, manifest.kind, policies)
+    _check_moments(made_for, policies)
     _check_treatments(made_for, manifest.kind, treatments)
     digest = hashlib.sha256(raw).hexdigest()
     ref = PolicyRef(name=name or made_for.pack, version=version, kind=manifest.kind, digest=digest, arm=arm)
@@ -143,13 +148,22 @@ def _check_kind(kind: str) -> None:
         raise ArtefactError(f"unknown policy kind {kind!r}", help=f"known are {', '.join(KINDS)}")
 
 
-def _check_kinds(pack: Pack, kind: str, policies: Mapping[str, Policy]) -> None:
-    _check_kind(kind)
+def _kind_of(moment: str, policy: Policy) -> str:
+    """The kind of a policy, by its type."""
+    found = next((name for name, kind in KINDS.items() if type(policy) is kind), None)
+    if found is None:
+        raise ArtefactError(
+            f"the policy of {moment!r} is a {type(policy).__name__}, which is of no kind",
+            help=f"known are {', '.join(KINDS)}",
+        )
+    return found
+
+
+def _check_moments(pack: Pack, policies: Mapping[str, Policy]) -> None:
     if set(policies) != set(pack.moments):
         raise ArtefactError(
             f"policies for {sorted(policies)}, not for {sorted(pack.moments)}", help="give one for each moment"
         )
-    _check_types(kind, policies)
 
 
 def _check_treatments(pack: Pack, kind: str, treatments: Mapping[str, Policy]) -> None:
@@ -159,15 +173,11 @@ def _check_treatments(pack: Pack, kind: str, treatments: Mapping[str, Policy]) -
             f"policies of phrasings for {sorted(treatments)}; only {phrased} have phrasings",
             help="leave out the other moments",
         )
-    _check_types(kind, treatments)
-
-
-def _check_types(kind: str, policies: Mapping[str, Policy]) -> None:
-    for moment, policy in policies.items():
+    for moment, policy in treatments.items():
         if type(policy) is not KINDS[kind]:
             raise ArtefactError(
-                f"the policy of {moment!r} is a {type(policy).__name__}, not a {KINDS[kind].__name__}",
-                help=f"an artefact of kind {kind!r} holds that kind in every moment",
+                f"the policy of phrasings of {moment!r} is a {type(policy).__name__}, not a {KINDS[kind].__name__}",
+                help=f"an artefact of kind {kind!r} has that kind for all phrasings",
             )
 
 
@@ -196,13 +206,19 @@ def _take_apart(policy: Any, prefix: str, arrays: dict[str, NDArray[Any]]) -> di
 
 def _put_together(folder: Path, manifest: _Manifest, weights: bytes) -> tuple[dict[str, Policy], dict[str, Policy]]:
     """The policies of actions and those of phrasings."""
-    _check_kind(manifest.kind)
+    for kind in (manifest.kind, *manifest.kinds.values()):
+        _check_kind(kind)
     try:
         arrays = load(weights)
-        kind = KINDS[manifest.kind]
         policies, treatments = (
-            {name: _build(kind, settings, f"{name}{level}/", arrays) for name, settings in told.items()}
-            for level, told in (("", manifest.moments), (_SECOND, manifest.treatments))
+            {
+                name: _build(KINDS[kinds.get(name, manifest.kind)], settings, f"{name}{level}/", arrays)
+                for name, settings in told.items()
+            }
+            for level, told, kinds in (
+                ("", manifest.moments, manifest.kinds),
+                (_SECOND, manifest.treatments, dict[str, str]()),
+            )
         )
         if arrays:
             raise ValueError(f"unknown arrays {sorted(arrays)}")

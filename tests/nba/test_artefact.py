@@ -135,7 +135,6 @@ def test_an_artefact_is_never_written_over(saved: Path, shop: Pack) -> None:
         ("magic", ("basket",), "unknown policy kind 'magic'"),
         ("uniform", (), r"policies for \[\], not for \['basket'\]"),
         ("uniform", ("basket", "search"), r"policies for \['basket', 'search'\]"),
-        ("rules", ("basket",), "is a Uniform, not a Rules"),
     ],
 )
 def test_what_does_not_belong_together_is_not_saved(
@@ -144,6 +143,23 @@ def test_what_does_not_belong_together_is_not_saved(
     with pytest.raises(ArtefactError, match=what):
         save_artefact(tmp_path / "a", shop, kind, dict.fromkeys(moments, Uniform()))
     assert list(tmp_path.iterdir()) == []
+
+
+class _Foreign(Uniform):
+    """Of a type that no kind has."""
+
+
+def test_a_policy_of_no_kind_is_not_saved(tmp_path: Path, shop: Pack) -> None:
+    with pytest.raises(ArtefactError, match="the policy of 'basket' is a _Foreign, which is of no kind"):
+        save_artefact(tmp_path / "a", shop, "uniform", {"basket": _Foreign()})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_moment_may_have_a_kind_of_its_own(tmp_path: Path, shop: Pack, policy: SquareCB) -> None:
+    save_artefact(tmp_path / "a", shop, "rules", {"basket": policy})
+    loaded = load_artefact(tmp_path / "a")
+    assert loaded.policy.kind == "rules"
+    assert type(loaded.policies["basket"]) is SquareCB
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
