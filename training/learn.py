@@ -12,11 +12,13 @@ from nba.errors import EmptyLogError, NbaError
 from nba.moment_plan import MomentPlan, plan_pack
 from nba.pack import Pack
 from nba.policies import KINDS, model_type
+from nba.policies.network import Network
 from nba.policies.pair import options
 from nba.rounds import LoggedRounds
 from nba.snapshot import Snapshot
 from nba.treatments import treatment_plan
 from nba.types import Policy
+from training.targets import DIRECT, Target, fitted_on
 from training.truth import Playground, no_rounds
 
 Settings = Mapping[str, float]  # keyword arguments of a kind's `fit`
@@ -100,30 +102,52 @@ def from_rounds(
     *,
     previous: Snapshot | None = None,
     settings: Settings | None = None,
+    target: Target = DIRECT,
 ) -> Learned:
     """Policies learned from logged rounds, on top of what `previous` knows.
 
     A `previous` of another kind of model knows nothing that this kind can build on: it learns from the rounds alone.
     A moment without rounds decides by what `previous` knows, else starts without knowledge (uniform, or the rules).
+    Where `previous` has a network, which plans whole sessions, it stays: single rounds do not teach that.
     `previous` must not have been learned from any of these rounds: they would count twice.
-    Raises UnknownKindError, SettingError.
+    `target` is what models are fitted on. Raises UnknownKindError, SettingError; ShapeError as the target does.
     """
     policies, notes = dict[str, Policy](), dict[str, str]()
     for moment, plan in plan_pack(pack).items():
         logged = rounds.get(moment, no_rounds(plan.width, len(plan.action_ids)))
+        if previous is not None and plans_sessions(previous.policies[moment]):
+            policies[moment] = previous.policies[moment]
+            notes[moment] = f"a network that plans sessions: kept from version {previous.policy.version}"
+            continue
         before = _knowing(previous.policies[moment], kind) if previous is not None else None
-        policies[moment] = _fit(kind, plan, logged, before, settings)
+        policies[moment] = _fit(kind, plan, logged, before, settings, target)
         if not len(logged):
             told = f"kept from version {previous.policy.version}" if previous and before else "nothing learned"
             notes[moment] = f"no rounds: {told}"
-    treatments = _treatments(pack, kind, rounds, previous, settings)
-    return Learned(kind, policies, {m: len(r) for m, r in rounds.items() if len(r)}, notes, treatments=treatments)
+    treatments = _treatments(pack, kind, rounds, previous, settings, target)
+    learned = {m: len(r) for m, r in rounds.items() if len(r) and not plans_sessions(policies[m])}
+    return Learned(kind, policies, learned, notes, treatments=treatments)
 
 
 def batches(rounds: int) -> list[int]:
     """Sizes of the batches in which `rounds` are played, growing; they sum to `rounds`, none is empty."""
     ends = rounds * np.cumsum(GROWTH ** np.arange(BATCHES)) / np.sum(GROWTH ** np.arange(BATCHES))
     return [int(size) for size in np.diff(np.rint(ends), prepend=0) if size]
+
+
+def plans_sessions(policy: Policy) -> bool:
+    """Whether the policy is a network that has learned whole sessions, which single rounds cannot teach."""
+    return isinstance(policy, Network) and bool(policy.layers[-1].weights.any())
+
+
+def check_target(kind: str, target: Target) -> None:
+    """Raises SettingError where policies of this kind have no model that could be fitted on another target."""
+    if target.method != "direct" and kind in KINDS and model_type(kind) is None:
+        raise SettingError(
+            f"{kind} has no model to fit on the target {target.method}",
+            help="square_cb, epsilon_greedy and every MODEL+EXPLORER have one",
+            field="target",
+        )
 
 
 def _knowing(policy: Policy, kind: str) -> Policy | None:
@@ -138,6 +162,7 @@ def _treatments(
     rounds: Mapping[str, LoggedRounds],
     previous: Snapshot | None,
     settings: Settings | None,
+    target: Target,
 ) -> dict[str, Policy]:
     """Policies of phrasings, in moments where something is known of them; a kind without a model chooses none."""
     policies = dict[str, Policy]()
@@ -149,12 +174,17 @@ def _treatments(
         known = previous.treatments.get(moment) if previous is not None else None
         before = _knowing(known, kind) if known is not None else None
         if len(told) or before is not None:
-            policies[moment] = _fit(kind, pairs, told, before, settings)
+            policies[moment] = _fit(kind, pairs, told, before, settings, target)
     return policies
 
 
 def _fit(
-    kind: str, plan: MomentPlan, rounds: LoggedRounds, previous: Policy | None, settings: Settings | None
+    kind: str,
+    plan: MomentPlan,
+    rounds: LoggedRounds,
+    previous: Policy | None,
+    settings: Settings | None,
+    target: Target = DIRECT,
 ) -> Policy:
     if kind not in KINDS:
         raise UnknownKindError(f"unknown policy kind {kind!r}", help=f"known are {', '.join(KINDS)}", field="policy")
@@ -164,5 +194,13 @@ def _fit(
     if wrong is not None:
         told = f"it has {', '.join(known)}" if known else "it has none"
         raise SettingError(f"{kind} has no setting {wrong!r}", help=told, field="set")
-    fitted: Policy = learner.fit(plan, rounds, previous, **(settings or {}))
-    return fitted
+    own = dict(settings or {})
+    if target.method == "direct":
+        fitted: Policy = learner.fit(plan, rounds, previous, **own)
+        return fitted
+    check_target(kind, target)
+    on = fitted_on(target, rounds, lambda half: learner.fit(plan, half, previous, **own).model)
+    if "half_life" in own and len(rounds):
+        own["half_life"] *= len(on.rounds) / len(rounds)  # it counts rounds, of which dr makes several rows each
+    weighted: Policy = learner.fit(plan, on.rounds, previous, weights=on.weights, **own)
+    return weighted

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -16,6 +16,7 @@ from nba.pack import Pack
 from training.assess import Assessment, assess
 from training.gate import USUAL, Gate
 from training.ledger import Entry, Ledger, locked
+from training.prior import Worth, can_build_on, worth
 from training.promote import promote
 from training.tracking import CHALLENGER, CHAMPION, Run, Tracking, Version
 from training.train import prior_of, train_on_log
@@ -35,6 +36,7 @@ class Retrained:
     candidates: tuple[Assessment, ...]  # best first
     promoted: Entry | None  # the ledger's entry, where this window's retrain, now or before, changed the champion
     outcome: str  # in a sentence
+    prior_worth: Mapping[str, Worth] = field(default_factory=dict)  # kind -> what a prior of a stated weight was worth
 
 
 def retrain(
@@ -47,12 +49,14 @@ def retrain(
     actor: str,
     gate: Gate = USUAL,
     split: Split = SEVENTY_THIRTY,
+    prior_weight: float | None = None,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> Retrained:
     """Learns every candidate of the pack from a quarter's closed rounds, and promotes the best that passes the gate.
 
     The frozen window names the work: the same closed rounds find the versions, verdicts and outcome of the first time,
     and a run that died in the middle goes on where it stopped. A champion that came in meanwhile is left alone.
+    `prior_weight`: as how many rounds of each moment a prior counts that the simulator taught; None: as it has played.
     Raises QuarterError, EmptyLogError, UnavailableError.
     """
     since, until = quarter_bounds(quarter)
@@ -60,12 +64,15 @@ def retrain(
         on_step(f"freezing the closed rounds of {quarter}")
         window = freeze(home.log, pack, as_of=as_of, since=since, until=until)
         simulated, seed = simulate(pack), int(window.digest[:16], 16)
-        candidates = []
-        with _parent(tracking, pack, quarter, window) as (parent, before):
+        candidates, worths = [], dict[str, Worth]()
+        with _parent(tracking, pack, quarter, window, prior_weight) as (parent, before):
             learn = partial(train_on_log, home, tracking, pack, window=window, split=split, prior=before.prior)
             for kind in pack.candidates:
                 on_step(f"learning and judging {kind}")
-                version = learn(kind=kind, parent=parent, tags={"quarter": quarter})
+                weight = prior_weight if _takes_weight(before.prior, kind) else None
+                version = learn(kind=kind, prior_weight=weight, parent=parent, tags={"quarter": quarter})
+                if weight is not None and (told := worth(home, tracking, pack, version, window)) is not None:
+                    worths[kind] = told
                 rng = np.random.default_rng(seed)
                 candidates.append(
                     assess(home, tracking, pack, version, before.champion, window, gate, rng, simulated=simulated)
@@ -83,6 +90,7 @@ def retrain(
         candidates=tuple(candidates),
         promoted=_promoted(home, pack, candidates),
         outcome=outcome,
+        prior_worth=worths,
     )
 
 
@@ -96,13 +104,16 @@ class _Before:
 
 
 @contextmanager
-def _parent(tracking: Tracking, pack: Pack, quarter: str, window: Window) -> Iterator[tuple[Run, _Before]]:
+def _parent(
+    tracking: Tracking, pack: Pack, quarter: str, window: Window, prior_weight: float | None
+) -> Iterator[tuple[Run, _Before]]:
     """The parent run of this window's retrain and how things stood: a new run, or the one that is there already."""
-    found = tracking.find_run(pack.pack, stage="retrain", quarter=quarter, window=window.digest)
+    stage = "retrain" if prior_weight is None else f"retrain, a simulated prior of {prior_weight:g} rounds"
+    found = tracking.find_run(pack.pack, stage=stage, quarter=quarter, window=window.digest)
     if found is None:
         before = _Before(tracking.aliased(pack.pack, CHAMPION), prior_of(tracking, pack, window), None)
         stood = {"champion": _number(before.champion), "prior": _number(before.prior)}
-        tags = {"stage": "retrain", "quarter": quarter, "window": window.digest, **stood}
+        tags = {"stage": stage, "quarter": quarter, "window": window.digest, **stood}
         with tracking.run(pack.pack, f"retrain {quarter}", tags=tags) as run:
             run.params({**window.tags(), **stood, "pack_digest": pack.digest})
             run.metrics({f"decisions/{state}": float(n) for state, n in window.counts.items()})
@@ -116,6 +127,11 @@ def _parent(tracking: Tracking, pack: Pack, quarter: str, window: Window) -> Ite
         return
     with tracking.resume(pack.pack, run_id) as run:
         yield run, before
+
+
+def _takes_weight(prior: Version | None, kind: str) -> bool:
+    """Whether the prior is one that the simulator taught, and that policies of this kind build on."""
+    return prior is not None and prior.tags.get("source") == "simulator" and can_build_on(kind, prior)
 
 
 def _conclude(

@@ -264,8 +264,8 @@ class Tracking:
                 return sorted(found, key=lambda version: int(version.version))
 
     def find(self, pack: str, **tags: str) -> Version | None:
-        """The newest version with all these tags."""
-        fits = [v for v in self.versions(pack) if all(v.tags.get(key) == value for key, value in tags.items())]
+        """The newest version with all these tags; one that it lacks counts as empty."""
+        fits = [v for v in self.versions(pack) if all(v.tags.get(key, "") == value for key, value in tags.items())]
         return fits[-1] if fits else None
 
     def version(self, pack: str, version: str) -> Version:

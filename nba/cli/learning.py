@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from training.assess import Assessment
     from training.evaluate import TrueValue
     from training.ledger import Entry
+    from training.rl.session import SessionVersion
+    from training.targets import Target
     from training.tracking import Tracking, Version
 
 AsOf = Annotated[
@@ -31,9 +33,20 @@ AsOf = Annotated[
 ]
 VersionArgument = Annotated[str | None, typer.Argument(help="A version number. Default: the latest challenger.")]
 Why = Annotated[str, typer.Option("--why", help="The reason; it goes into the ledger.")]
+PriorWeight = Annotated[
+    float | None,
+    typer.Option(
+        "--prior-weight",
+        min=0.0,
+        metavar="ROUNDS",
+        help="As how many rounds of each moment the prior counts. Default: as those it has learned from.",
+    ),
+]
 
 
-MODELS = "linear, rff, neural_linear, ensemble"  # as `nba.models` has them, which takes long to import
+MODELS = (
+    "linear, rff, neural_linear, ensemble, quadratic, recursive"  # as `nba.models` has them, which takes long to import
+)
 EXPLORERS = "epsilon, softmax, square_cb, falcon, thompson"
 
 
@@ -42,6 +55,28 @@ class Source(StrEnum):
 
     SIMULATOR = "simulator"
     LOG = "log"
+
+
+class FitTo(StrEnum):
+    """What models are fitted on where another policy logged the rounds; see `training.targets.Target`."""
+
+    DIRECT = "direct"
+    IW = "iw"
+    DR = "dr"
+
+
+class Algo(StrEnum):
+    """How whole sessions are learned."""
+
+    PPO = "ppo"
+    DQN = "dqn"
+    BC = "bc"
+    RETURN_TO_GO = "return_to_go"
+    FITTED_Q = "fitted_q"
+    IMPLICIT_Q = "implicit_q"
+
+
+ONLINE = (Algo.PPO, Algo.DQN)  # play in the simulator; the others learn from the log
 
 
 class NoChallengerError(NbaError):
@@ -116,24 +151,64 @@ def train(
     ] = None,
     rounds: Annotated[int, typer.Option(min=100, help="Simulated rounds a moment.")] = 5_000,
     seed: Annotated[int, typer.Option(help="Of the simulation.")] = 0,
+    fit_to: Annotated[
+        FitTo,
+        typer.Option("--target", help="Of --from log: direct, importance-weighted (iw) or doubly robust (dr) rewards."),
+    ] = FitTo.DIRECT,
+    clip: Annotated[float, typer.Option(min=1.0, help="Of --target iw and dr: the largest importance weight.")] = 20.0,
+    prior: Annotated[
+        str | None, typer.Option("--prior", metavar="VERSION", help="Of --from log: what to learn on top of.")
+    ] = None,
+    prior_weight: PriorWeight = None,
     calibration: Annotated[
         Path | None, typer.Option(help="What `nba calibrate` wrote: simulated customers are like those of its log.")
     ] = None,
+    session: Annotated[bool, typer.Option("--session", help="Learn the pack's whole sessions, with RLlib.")] = False,
+    algo: Annotated[
+        Algo, typer.Option(help="Of --session: how to learn; ppo and dqn play, the others need --from log.")
+    ] = Algo.PPO,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of --session: of all sessions. Default: enough.")] = None,
+    budget: Annotated[
+        float | None, typer.Option("--budget-cpu-seconds", min=0.0, help="Of --session: learning ends by then.")
+    ] = None,
+    runners: Annotated[int, typer.Option(min=0, help="Of --session: processes that play. 0: in this one.")] = 0,
+    address: Annotated[str | None, typer.Option(help="Of --session: of a Ray cluster. Default: started here.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of --session: of the policy. Default: of --algo.")] = None,
+    floor: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of --session: probability shared evenly.")] = 0.02,
     as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Learn a policy and register it in MLflow as the challenger; it serves only once promoted.
 
     From the log it learns from 70 % of the customers and leaves the others to judge by. `uniform` and `rules` need
-    nothing to learn from: a new pack starts with them.
+    nothing to learn from: a new pack starts with them. With --session a network learns by playing whole sessions; a
+    run that was killed goes on where it was when it is started again with the same options.
     """
+    target = target_of(fit_to, clip, source, session)
+    if (prior is not None or prior_weight is not None) and (session or source is not Source.LOG):
+        raise typer.BadParameter("a prior is of single rounds of a log: --from log", param_hint="--prior")
+    if session:
+        if (algo in ONLINE) == (source is Source.LOG):
+            where = "the simulator" if algo in ONLINE else "the log"
+            raise typer.BadParameter(f"{algo} learns sessions from {where}, not --from {source}", param_hint="--algo")
+        if source is Source.LOG:
+            told = settings_of(settings or []) | {"floor": floor}
+            if temperature is not None:
+                told["temperature"] = temperature
+            _train_logged_sessions(_desk(pack_name), algo, told, seed, as_of, as_json)
+            return
+        limits = _Limits(steps, budget, runners, temperature, floor)
+        _train_session(_desk(pack_name), algo, limits, seed, address, as_json)
+        return
     kind, chosen = kind_of(policy, model, explore), settings_of(settings or [])
     desk = _desk(pack_name)
-    version = _train(desk, source, kind, chosen, rounds, seed, calibration, as_of)
+    version = _train(desk, source, kind, chosen, rounds, seed, calibration, as_of, target, prior, prior_weight)
     if as_json:
         print_json({"pack": desk.pack.pack, "version": version.version, "tags": version.tags})
         return
     out.print(f"{desk.pack.pack} version {version.version} ({version.kind}, {version.digest[:12]}) is the challenger")
+    if "prior_worth" in version.tags:
+        out.print(f"the prior was worth {version.tags['prior_worth']} a round on held-out customers")
     out.print("next: nba evaluate, then nba promote")
 
 
@@ -146,25 +221,131 @@ def _train(
     seed: int,
     calibration: Path | None,
     as_of: datetime | None,
+    target: Target,
+    asked_prior: str | None,
+    prior_weight: float | None,
 ) -> Version:
-    from training.train import prior_of, train_in_simulator, train_on_log, train_without_rounds
+    from training.learn import check_target
+    from training.train import train_in_simulator, train_without_rounds
     from training.truth import simulate
-    from training.window import Split, freeze
 
     home, tracking, pack = desk.home, desk.tracking, desk.pack
+    check_target(kind, target)
     if kind in ("uniform", "rules"):
         with _status(f"registering {kind}"):
             return train_without_rounds(home, tracking, pack, kind)
     if source is Source.LOG:
         with _status("learning from the log"):
-            window = freeze(home.log, pack, as_of=_utc(as_of))
-            prior = prior_of(tracking, pack, window)
-            return train_on_log(home, tracking, pack, kind, window, split=Split(), prior=prior, settings=settings)
+            return _train_on_log(desk, kind, settings, as_of, target, asked_prior, prior_weight)
     simulated = simulate(pack, calibration=calibration)
     with progress(f"playing {pack.pack}", rounds * len(simulated)) as done:
         return train_in_simulator(
             home, tracking, pack, kind, simulated, rounds=rounds, seed=seed, settings=settings, on_step=done
         )
+
+
+def _train_on_log(
+    desk: _Desk,
+    kind: str,
+    settings: dict[str, float],
+    as_of: datetime | None,
+    target: Target,
+    asked_prior: str | None,
+    prior_weight: float | None,
+) -> Version:
+    """The version; where a prior or its weight was asked for, with what that was worth among its tags."""
+    from training.prior import worth
+    from training.train import named_prior, prior_of, train_on_log
+    from training.window import Split, freeze
+
+    home, tracking, pack = desk.home, desk.tracking, desk.pack
+    window = freeze(home.log, pack, as_of=_utc(as_of))
+    prior, is_asked = prior_of(tracking, pack, window), asked_prior is not None or prior_weight is not None
+    if is_asked:
+        prior = named_prior(tracking, pack, window, kind, asked_prior or (prior.version if prior else "champion"))
+    version = train_on_log(
+        home,
+        tracking,
+        pack,
+        kind,
+        window,
+        split=Split(),
+        prior=prior,
+        prior_weight=prior_weight,
+        settings=settings,
+        target=target,
+    )
+    if not is_asked:
+        return version
+    worth(home, tracking, pack, version, window, settings=settings, target=target)
+    return tracking.version(pack.pack, version.version)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What learning sessions was told beside the algorithm; None: as the algorithm has it."""
+
+    steps: int | None
+    budget_cpu_seconds: float | None
+    runners: int
+    temperature: float | None
+    floor: float
+
+
+def _train_session(desk: _Desk, algo: Algo, limits: _Limits, seed: int, address: str | None, as_json: bool) -> None:
+    from training.rl.session import train_session
+    from training.rl.settings import ALGORITHMS, SessionTraining
+
+    algorithm = ALGORITHMS[algo]()
+    told = SessionTraining(
+        algorithm,
+        steps=limits.steps or algorithm.steps,
+        seed=seed,
+        budget_cpu_seconds=limits.budget_cpu_seconds,
+        runners=limits.runners,
+        temperature=limits.temperature,
+        floor=limits.floor,
+    )
+    with progress(f"learning sessions of {desk.pack.pack} by {algo}, steps", told.steps) as done:
+        learned = train_session(desk.home, desk.tracking, desk.pack, told, address=address, on_step=done)
+    if as_json:
+        print_json(learned)
+    else:
+        _show_session(learned)
+
+
+def _train_logged_sessions(
+    desk: _Desk, algo: Algo, settings: dict[str, float], seed: int, as_of: datetime | None, as_json: bool
+) -> None:
+    from training.offline.train import train_sessions_on_log
+
+    with _status(f"learning logged sessions of {desk.pack.pack} by {algo}") as tell:
+        version = train_sessions_on_log(
+            desk.home,
+            desk.tracking,
+            desk.pack,
+            algo,
+            as_of=_utc(as_of),
+            seed=seed,
+            settings=settings,
+            on_epoch=lambda done: tell(f"learning logged sessions of {desk.pack.pack} by {algo}: epoch {done}"),
+        )
+    if as_json:
+        print_json({"pack": desk.pack.pack, "version": version.version, "tags": version.tags})
+        return
+    out.print(f"{desk.pack.pack} version {version.version} ({version.kind}, {version.digest[:12]}) is the challenger")
+    out.print("next: nba evaluate, then nba promote")
+
+
+def _show_session(learned: SessionVersion) -> None:
+    version, levels = learned.version, ("uniform", "rules", "learned", "planner", "bound")
+    table(
+        f"reward a session of {learned.moment}; {learned.steps:,} steps, {learned.cpu_seconds:.0f} CPU seconds",
+        ["", "value", "from uniform to planner"],
+        [[name, f"{getattr(learned, name):.4f}", f"{learned.part(name):.1%}"] for name in levels],
+    )
+    out.print(f"{version.pack} version {version.version} ({version.kind}, {version.digest[:12]}) is the challenger")
+    out.print("next: nba evaluate, then nba promote")
 
 
 def kind_of(policy: str | None, model: str | None, explore: str | None) -> str:
@@ -174,6 +355,15 @@ def kind_of(policy: str | None, model: str | None, explore: str | None) -> str:
     if policy is not None:
         raise typer.BadParameter("say what to learn by --policy, or by --model and --explore", param_hint="--policy")
     return f"{model or 'linear'}+{explore or 'square_cb'}"
+
+
+def target_of(fit_to: FitTo, clip: float, source: Source, session: bool) -> Target:
+    """What models are fitted on. Raises typer.BadParameter unless single rounds of the log are learned."""
+    from training.targets import Target
+
+    if fit_to is not FitTo.DIRECT and (session or source is not Source.LOG):
+        raise typer.BadParameter(f"{fit_to} is of single rounds of a log: --from log", param_hint="--target")
+    return Target(fit_to.value, clip)
 
 
 def settings_of(told: list[str]) -> dict[str, float]:
@@ -246,12 +436,14 @@ def rollback(why: Why, pack_name: PackName = "support", as_json: AsJson = False)
 def retrain(
     quarter: Annotated[str, typer.Option("--quarter", help="Such as 2026Q4; `last` is the one that has ended last.")],
     pack_name: PackName = "support",
+    prior_weight: PriorWeight = None,
     as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
     """The quarterly cycle: freeze the log, learn the pack's candidates, judge, promote the best or say why not.
 
-    Safe to repeat: the same closed rounds give the same versions and verdicts, and change nothing twice.
+    Safe to repeat: the same closed rounds give the same versions and verdicts, and change nothing twice. --prior-weight
+    is of a prior that the simulator taught; one that has learned from real rounds counts in full.
     """
     from training.retrain import retrain as retrain_quarter
     from training.window import last_quarter
@@ -259,14 +451,25 @@ def retrain(
     desk, now = _desk(pack_name), _utc(as_of)
     wanted = last_quarter(now) if quarter == "last" else quarter
     with _status("retraining") as tell:
-        done = retrain_quarter(desk.home, desk.tracking, desk.pack, wanted, as_of=now, actor=desk.actor, on_step=tell)
+        done = retrain_quarter(
+            desk.home,
+            desk.tracking,
+            desk.pack,
+            wanted,
+            as_of=now,
+            actor=desk.actor,
+            prior_weight=prior_weight,
+            on_step=tell,
+        )
     if as_json:
         window = {**done.window.tags(), "counts": dict(done.window.counts)}
-        told = ("quarter", "run_id", "repeated", "champion", "candidates", "promoted", "outcome")
+        told = ("quarter", "run_id", "repeated", "champion", "candidates", "promoted", "outcome", "prior_worth")
         print_json({**{name: getattr(done, name) for name in told}, "window": window})
         return
     for assessment in done.candidates:
         _show_assessment(assessment)
+    for kind, worth in done.prior_worth.items():
+        out.print(f"{kind}: the prior was worth {worth} a round on held-out customers")
     out.print(f"[bold]{done.quarter}[/]: {len(done.window):,} closed rounds; {done.outcome}")
     if done.repeated:
         out.print("these rounds had been through a retrain before: nothing was changed")

@@ -23,7 +23,7 @@ from training.tracking import CHALLENGER, CHAMPION, PREVIOUS, Tracking
 from training.train import train_without_rounds
 from training.window import QuarterError
 
-KINDS = {"linear+thompson", "square_cb"}  # the pack's candidates
+KINDS = {"quadratic+thompson", "linear+thompson", "square_cb"}  # the pack's candidates
 
 
 def stock(home: Home, log: Path, pack: Pack) -> Tracking:
@@ -122,7 +122,7 @@ def test_repeating_it_reports_the_same_and_changes_nothing(finished: Finished, c
     before = (tracking.versions("support"), runs(tracking), copied.ledger.read_bytes(), tracking.aliases("support"))
     second = again(copied, tracking, pack, as_of=NOW + timedelta(days=1))
     after = (tracking.versions("support"), runs(tracking), copied.ledger.read_bytes(), tracking.aliases("support"))
-    assert [v.version for v in after[0]] == [v.version for v in before[0]] == ["1", "2", "3"]
+    assert [v.version for v in after[0]] == [v.version for v in before[0]] == ["1", "2", "3", "4"]
     assert [r.to_dictionary() for r in after[1]] == [r.to_dictionary() for r in before[1]]
     assert after[2:] == before[2:]
     assert (first.repeated, second.repeated) == (False, True)
@@ -153,7 +153,7 @@ def test_what_died_in_the_middle_goes_on_where_it_stopped(
     told = again(stocked, tracking, pack)
     assert not told.repeated
     assert told.promoted is not None
-    assert [v.version for v in tracking.versions("support")] == ["1", "2", "3"]
+    assert [v.version for v in tracking.versions("support")] == ["1", "2", "3", "4"]
     assert [e.to_version for e in Ledger(stocked.ledger).read().entries] == ["1", told.candidates[0].version.version]
     assert len([r for r in runs(tracking) if r.data.tags.get("stage") == "retrain"]) == 1
 

@@ -8,12 +8,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from nba.home import Home
+from nba.moment_plan import plan_pack
 from nba.pack import Pack
 from nba.policies import SquareCB
-from tests.training.conftest import NOW, played, uniform, window
-from training.tracking import CHAMPION, Tracking
-from training.train import prior_of, train_in_simulator, train_on_log, train_without_rounds
-from training.truth import SimulatedMoment
+from nba.policies.network import Network
+from nba.policies.rules import Rules
+from tests.training.conftest import NOW, played, snapshot, uniform, window
+from training.learn import from_rounds
+from training.tracking import CHAMPION, Tracking, Version
+from training.train import (
+    prior_of,
+    record_sessions,
+    train_in_simulator,
+    train_on_log,
+    train_without_rounds,
+)
+from training.truth import SimulatedMoment, no_rounds
 from training.versions import load
 from training.window import Split, Window
 
@@ -117,3 +127,50 @@ def test_a_champion_of_another_pack_is_no_prior(home: Home, tracking: Tracking, 
 
     tracking.set_alias("support", CHAMPION, train_without_rounds(home, tracking, pack, "square_cb"))
     assert prior_of(tracking, changed(pack, version=2), frozen) is None
+
+
+def taught(pack: Pack) -> Network:
+    """A network of the session that prefers something."""
+    plan = plan_pack(pack)["service_conversation"]
+    start = Network.fit(plan, no_rounds(plan.width, len(plan.action_ids)))
+    last = start.layers[-1]
+    return replace(start, layers=(*start.layers[:-1], replace(last, weights=last.weights + 1.0)))
+
+
+def with_sessions(home: Home, tracking: Tracking, pack: Pack) -> Version:
+    """A version with a network of the session."""
+    with tracking.run(pack.pack, "sessions") as run:
+        networks = {"service_conversation": taught(pack)}
+        return record_sessions(home, run, pack, networks, {"service_conversation": 9}, {})
+
+
+def test_a_network_of_sessions_leaves_the_rest_of_the_champion_as_it_is(
+    home: Home, tracking: Tracking, pack: Pack
+) -> None:
+    tracking.set_alias(pack.pack, CHAMPION, train_without_rounds(home, tracking, pack, "rules"))
+    version = with_sessions(home, tracking, pack)
+    policies = load(home, tracking, version, pack).policies
+    assert (version.kind, version.tags["prior"]) == ("rules", "1")
+    assert version.tags["note.tone_tuner"] == "kept from version 1"
+    assert isinstance(policies["service_conversation"], Network)
+    assert isinstance(policies["tone_tuner"], Rules)
+
+
+def test_a_retrain_keeps_the_networks_of_the_champion_whatever_its_prior(
+    home: Home, tracking: Tracking, pack: Pack, frozen: Window
+) -> None:
+    tracking.set_alias(pack.pack, CHAMPION, with_sessions(home, tracking, pack))
+    version = train_on_log(home, tracking, pack, "square_cb", frozen, split=SPLIT, prior=None)
+    policies = load(home, tracking, version, pack).policies
+    assert version.tags["networks"] == "1"
+    assert isinstance(policies["service_conversation"], Network)
+    assert isinstance(policies["tone_tuner"], SquareCB)
+
+
+def test_rounds_do_not_unlearn_a_network_of_sessions(pack: Pack) -> None:
+    networks = dict(from_rounds(pack, "network", {}).policies) | {"service_conversation": taught(pack)}
+    before = snapshot(pack, networks, kind="network", version="4")
+    learned = from_rounds(pack, "linear+thompson", {}, previous=before)
+    assert learned.policies["service_conversation"] is networks["service_conversation"]
+    assert learned.notes["service_conversation"] == "a network that plans sessions: kept from version 4"
+    assert learned.notes["tone_tuner"] == "no rounds: nothing learned"

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 from typer import BadParameter
 
-from nba.cli.learning import EXPLORERS, MODELS, kind_of, settings_of
+from nba.cli.learning import EXPLORERS, MODELS, ONLINE, kind_of, settings_of
 from nba.policies import KINDS
 from nba.policies.pair import PAIRS
+from training.rl.settings import ALGORITHMS
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,7 @@ def test_settings_are_names_and_numbers() -> None:
 def test_a_setting_that_is_none_is_refused(told: str) -> None:
     with pytest.raises(BadParameter, match="is no NAME=NUMBER"):
         settings_of([told])
+
+
+def test_the_ways_to_learn_by_playing_sessions_are_those_there_are() -> None:
+    assert set(ONLINE) == set(ALGORITHMS)
