@@ -15,7 +15,7 @@ from envs.batch_session import BatchSessionEnv
 from envs.calibration.parameters import Settings, load_calibration
 from envs.oracle import FixedOrder, Oracle, best_context_free
 from envs.rollout import rollout, value
-from envs.session_play import play, session_oracle, session_value
+from envs.session_play import SessionOracle, play, session_oracle, session_value
 from envs.sessions import SESSIONS as SESSIONS_BY_MOMENT
 from nba.errors import PackError, UnknownMomentError
 from nba.moment_plan import MomentPlan
@@ -102,8 +102,13 @@ class SimulatedSession:
             uniform=self.value(KINDS["uniform"].fit(plan, nothing)),
             rules=self.value(KINDS["rules"].fit(plan, nothing)),
             context_free=max(self.value(policy) for policy in (FixedOrder((0,)), *always)),
-            oracle=self.value(session_oracle(self.env).planner),
+            oracle=self.value(self.oracle.planner),
         )
+
+    @cached_property
+    def oracle(self) -> SessionOracle:
+        """The plan for this session, and what nobody can beat."""
+        return session_oracle(self.env)
 
 
 Playground: TypeAlias = SimulatedMoment | SimulatedSession

@@ -17,7 +17,7 @@ from nba.errors import EmptyLogError
 from nba.home import Home
 from nba.log import LogWriter
 from nba.pack import Pack
-from tests.training.conftest import NOW, _history, uniform
+from tests.training.conftest import NOW, history, uniform
 from training.calibrate import CalibrationReport, calibrate, keep, metrics
 from training.tracking import Tracking
 from training.truth import SimulatedMoment
@@ -36,7 +36,7 @@ def report(support_log: Path, pack: Pack) -> CalibrationReport:
 
 def write(folder: Path, pack: Pack, playground: SimulatedMoment, n: int, seed: int = 0) -> Path:
     writer = LogWriter(folder)
-    writer.append(*_history(uniform(pack), playground, n, np.random.default_rng(seed))).result(timeout=60)
+    writer.append(*history(uniform(pack), playground, n, np.random.default_rng(seed))).result(timeout=60)
     writer.close()
     return folder
 
@@ -129,7 +129,7 @@ def test_one_action_and_one_outcome_always_are_borne(
     pack: Pack, simulated: dict[str, SimulatedMoment], tmp_path: Path
 ) -> None:
     """Nothing is ever done and nobody is ever satisfied: the file names neither."""
-    records = _history(uniform(pack), simulated["proactive_nudge"], 400, np.random.default_rng(1))
+    records = history(uniform(pack), simulated["proactive_nudge"], 400, np.random.default_rng(1))
     made = []
     for record in records:
         if hasattr(record, "decision"):
