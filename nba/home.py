@@ -41,6 +41,11 @@ class Home:
         return self.path / "log"
 
     @property
+    def columns(self) -> Path:
+        """The log as Parquet by day, a view of it."""
+        return self.path / "columns"
+
+    @property
     def policies(self) -> Path:
         """Artefacts by digest, kept so that every decision can be replayed."""
         return self.path / "policies"
@@ -54,6 +59,11 @@ class Home:
     def redis(self) -> Path:
         """Files of the private Redis."""
         return self.path / "redis"
+
+    @property
+    def metrics(self) -> Path:
+        """What each replica has counted, a page a replica."""
+        return self.path / "metrics"
 
     @property
     def ledger(self) -> Path:

@@ -1,22 +1,22 @@
 """Finds a decision in the log itself: the way for what the state store no longer has, or cannot be asked for.
 
-A pass reads the whole log in a thread; everybody who asks meanwhile waits for the next one and shares it, so any
-number of questions costs one pass at a time.
+A pass asks the index of every segment, in a thread, and reads only what it names; of a segment that is being written
+it takes what has come since the last pass into an index in memory. Everybody who asks meanwhile waits for the next
+pass and shares it, so any number of questions costs one pass at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from nba.log.segment import KINDS, Frame, scan, segments
-from nba.records import DecisionRecord, Record, decode_record
+import numpy as np
 
-# The first field of every record that speaks of a decision; ids hold no character that JSON escapes.
-_DECISION_ID = re.compile(rb'"decision_id":"([A-Za-z0-9._:-]+)"')
-_KINDS = frozenset(KINDS.values()) - {KINDS["consent"]}  # which speaks of no decision
+from nba.log.index import Growing, index_of, key_of
+from nba.log.reader import read_at
+from nba.log.segment import segments
+from nba.records import ConsentRecord, DecisionRecord, Record
 
 
 class Archive:
@@ -24,6 +24,7 @@ class Archive:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._growing: dict[Path, Growing] = {}  # of the segments that are being written
         self._waiting: dict[str, asyncio.Future[list[Record]]] = {}
         self._passing: asyncio.Task[None] | None = None
 
@@ -40,7 +41,7 @@ class Archive:
         while self._waiting:
             asked, self._waiting = self._waiting, {}
             try:
-                found = await asyncio.to_thread(find_records, self._folder, {i.encode() for i in asked})
+                found = await asyncio.to_thread(find_records, self._folder, set(asked), self._growing)
             except Exception as error:  # noqa: BLE001  # each of them is told; the next pass starts anew
                 for future in asked.values():
                     future.set_exception(error)
@@ -49,18 +50,33 @@ class Archive:
                 future.set_result(found.get(decision_id, []))
 
 
-def find_records(folder: Path, decision_ids: set[bytes]) -> dict[str, list[Record]]:
-    """The records of these decisions, by id, in log order; only they are decoded. Raises OSError."""
+def find_records(folder: Path, decision_ids: set[str], growing: dict[Path, Growing]) -> dict[str, list[Record]]:
+    """The records of these decisions, by id, in log order; only they are decoded.
+
+    `growing` keeps the indexes of segments that are being written from one call to the next. Raises OSError, LogError.
+    """
     found: dict[str, list[Record]] = {}
+    bases = sorted(map(key_of, decision_ids))
     for path in segments(folder):
-        with path.open("rb", buffering=0) as file:
-            for frame in scan(file):
-                if not isinstance(frame, Frame) or frame.kind not in _KINDS:
-                    continue
-                named = _DECISION_ID.search(frame.payload)
-                if named is not None and named[1] in decision_ids:
-                    found.setdefault(named[1].decode(), []).append(decode_record(frame.payload))
+        try:
+            records = list(read_at(path, _positions(path, bases, growing)))
+        except FileNotFoundError:  # an empty one, given up by its writer since the listing
+            continue
+        for record in records:
+            if not isinstance(record, ConsentRecord) and record.decision_id in decision_ids:
+                found.setdefault(record.decision_id, []).append(record)
     return found
+
+
+def _positions(path: Path, bases: list[int], growing: dict[Path, Growing]) -> list[int]:
+    index = index_of(path)
+    if index is not None:
+        growing.pop(path, None)
+        return index.find(np.array(bases, np.uint64))
+    known = growing.setdefault(path, Growing())
+    with path.open("rb", buffering=0) as file:
+        known.read(file)
+    return known.find(bases)
 
 
 def canonical(records: Iterable[Record]) -> DecisionRecord | None:

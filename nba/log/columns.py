@@ -96,12 +96,12 @@ CONSENTS = pa.schema(
 )
 
 
-_FILES: dict[type[Record], tuple[str, pa.Schema]] = {
-    DecisionRecord: ("decisions.parquet", DECISIONS),
-    RewardRecord: ("rewards.parquet", REWARDS),
-    ActivationRecord: ("activations.parquet", ACTIVATIONS),
-    OverrideRecord: ("overrides.parquet", OVERRIDES),
-    ConsentRecord: ("consents.parquet", CONSENTS),
+TABLES: dict[type[Record], tuple[str, pa.Schema]] = {
+    DecisionRecord: ("decisions", DECISIONS),
+    RewardRecord: ("rewards", REWARDS),
+    ActivationRecord: ("activations", ACTIVATIONS),
+    OverrideRecord: ("overrides", OVERRIDES),
+    ConsentRecord: ("consents", CONSENTS),
 }
 
 
@@ -132,30 +132,31 @@ def export(folder: Path, target: Path, *, on_record: OnRecord | None = None) -> 
     make_folder(target)
     with ExitStack() as stack:
         files = {
-            kind: stack.enter_context(_ParquetFile(target / name, schema)) for kind, (name, schema) in _FILES.items()
+            kind: stack.enter_context(ParquetFile(target / f"{name}.parquet", schema))
+            for kind, (name, schema) in TABLES.items()
         }
         seen: set[object] = set()
         for record in count(read_records(folder)):
             if isinstance(record, DecisionRecord):
                 if ranks.get(record.decision_id) == record.rank:
                     del ranks[record.decision_id]  # another of this rank is a repetition
-                    files[DecisionRecord].add(_decision_row(record))
-            elif _key(record) not in seen:
-                seen.add(_key(record))
-                files[type(record)].add(_fact_row(record))
+                    files[DecisionRecord].add(record)
+            elif fact(record) not in seen:
+                seen.add(fact(record))
+                files[type(record)].add(record)
         for file in files.values():
             file.finish()
     sync_folder(target)
     return {file.path: file.rows for file in files.values()}
 
 
-def _key(record: RewardRecord | ActivationRecord | OverrideRecord | ConsentRecord) -> object:
-    """What makes two records the same fact."""
+def fact(record: Record) -> object:
+    """What makes two records the same fact: of them one is a row."""
     if isinstance(record, RewardRecord):
         return record.decision_id, record.idempotency_key
     if isinstance(record, ConsentRecord):
         return encode_record(record)
-    return record.decision_id if isinstance(record, ActivationRecord) else record
+    return record if isinstance(record, OverrideRecord) else (type(record), record.decision_id)
 
 
 def _fact_row(record: RewardRecord | ActivationRecord | OverrideRecord | ConsentRecord) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def _fact_row(record: RewardRecord | ActivationRecord | OverrideRecord | Consent
     return {**row, "purposes": list(record.purposes.items())} if isinstance(record, ConsentRecord) else row
 
 
-class _ParquetFile(AbstractContextManager["_ParquetFile"]):
+class ParquetFile(AbstractContextManager["ParquetFile"]):
     """A Parquet file that appears under its name whole, or not at all."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
@@ -174,9 +175,9 @@ class _ParquetFile(AbstractContextManager["_ParquetFile"]):
         self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd")
         self._waiting: list[dict[str, Any]] = []
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, record: Record) -> None:
         """Adds a row; a full row group goes to the disk."""
-        self._waiting.append(row)
+        self._waiting.append(_decision_row(record) if isinstance(record, DecisionRecord) else _fact_row(record))
         self.rows += 1
         if len(self._waiting) == ROWS:
             self._flush()

@@ -13,7 +13,8 @@ from typing import BinaryIO, TypeAlias
 import msgspec
 
 from nba.errors import LogError
-from nba.log.segment import KINDS, Damage, Frame, owned, scan, segments
+from nba.log.segment import KINDS, Damage, Frame, owned, read_frame, scan, segments
+from nba.log.shipped import open_segment
 from nba.records import VERSION, DecisionRecord, Record, decode_record
 
 OnRecord: TypeAlias = Callable[[int], object]  # told how many records are done so far
@@ -49,16 +50,34 @@ def read_records(folder: Path, report: LogReport | None = None) -> Iterator[Reco
     """
     report = LogReport() if report is None else report
     for path in segments(folder):
-        try:
-            with path.open("rb", buffering=0) as file:
-                yield from _read_segment(path, file, report)
-        except FileNotFoundError:  # an empty one, given up by its writer since the listing
-            continue
-        except OSError as error:
-            raise LogError(f"segment {path} cannot be read: {error}", help="see to its owner and its disk") from error
+        yield from read_segment(path, report)
 
 
-def _read_segment(path: Path, file: BinaryIO, report: LogReport) -> Iterator[Record]:
+def read_segment(path: Path, report: LogReport) -> Iterator[Record]:
+    """Every record of one segment, from its archive where it is not here. Raises LogError."""
+    try:
+        with open_segment(path) as file:
+            yield from _read(path, file, report)
+    except FileNotFoundError:  # an empty one, given up by its writer since the listing
+        return
+    except OSError as error:
+        raise LogError(f"segment {path} cannot be read: {error}", help="see to its owner and its disk") from error
+
+
+def read_at(path: Path, positions: Iterable[int]) -> Iterator[Record]:
+    """The records of a segment at these positions, as an index has them. Raises OSError, LogError."""
+    wanted = list(positions)
+    if not wanted:
+        return
+    with open_segment(path) as file:
+        for position in wanted:
+            frame = read_frame(file, position)
+            record = None if frame is None else decode_frame(path, frame, LogReport())
+            if record is not None:
+                yield record
+
+
+def _read(path: Path, file: BinaryIO, report: LogReport) -> Iterator[Record]:
     report.segments += 1
     open_before = owned(file)
     for found in scan(file):
@@ -83,7 +102,7 @@ def decode_frame(path: Path, found: Frame, report: LogReport) -> Record | None:
         return None
     try:
         record = decode_record(found.payload)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         report.unknown += 1
         report.note(path, found.position, f"a record that cannot be decoded: {error}")
         return None

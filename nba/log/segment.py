@@ -2,25 +2,30 @@
 
 A frame is `magic 4 | kind 1 | length 4, little-endian | CRC32 4, of kind, length and payload | payload`.
 The magic starts with a byte that JSON in UTF-8 cannot hold, so that after damage the next magic is the next frame.
-A segment is named `{host}-{pid}-{boot}-{n}.seg`, created by one writer and never opened for writing again.
+A segment is named `{host}-{pid}-{start}-{n}.seg`, created by one writer and never opened for writing again. Beside it
+may lie `.seg.idx`, where what is in it (`nba.log.index`), and `.seg.shipped`, which archive has it (`nba.log.shipped`):
+then the segment itself may be gone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import socket
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 MAGIC = b"\xffNB\x01"
 SUFFIX = ".seg"
+SHIPPED = ".shipped"  # after a segment's name: that an archive has it
 MAX_PAYLOAD = 4 << 20  # bytes; what a length field may say before it counts as damage
 CHUNK = 4 << 20  # bytes read at once
 
@@ -54,14 +59,22 @@ class Damage:
     tail: bool
 
 
+class Readable(Protocol):
+    """A file, as far as a scan needs one."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many of the next bytes; none at the end."""
+        ...
+
+
 def frame(kind: int, payload: bytes) -> bytes:
     """The frame of a payload."""
     checksum = zlib.crc32(payload, zlib.crc32(_SUMMED.pack(kind, len(payload))))
     return _HEADER.pack(MAGIC, kind, len(payload), checksum) + payload
 
 
-def scan(file: BinaryIO) -> Iterator[Frame | Damage]:
-    """The frames of a segment in order, damage between them reported and passed; under 10 MB of memory."""
+def scan(file: Readable) -> Iterator[Frame | Damage]:
+    """The frames of a segment in order, damage between them reported and passed; under 25 MB of memory."""
     buffer, base, at, ended = b"", 0, 0, False  # base: position of buffer[0]
     damage: int | None = None  # where the present damage began
     while True:
@@ -86,6 +99,16 @@ def scan(file: BinaryIO) -> Iterator[Frame | Damage]:
         at += _HEADER.size + len(found.payload)
     if damage is not None:
         yield Damage(damage, base + at - damage, tail=True)
+
+
+def read_frame(file: BinaryIO, position: int) -> Frame | None:
+    """The frame that starts at this position; None where no whole one does."""
+    file.seek(position)
+    header = file.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        return None
+    length = _HEADER.unpack(header)[2]
+    return _frame_at(header + file.read(min(length, MAX_PAYLOAD)), 0, position)
 
 
 def _frame_at(buffer: bytes, at: int, base: int) -> Frame | None:
@@ -114,10 +137,13 @@ class OpenSegment:
     @classmethod
     def create(cls, folder: Path, first: int = 0) -> OpenSegment:
         """A new segment numbered `first`, or the next free. Raises OSError where the disk does not allow it."""
-        stem = f"{_host()}-{os.getpid()}-{_boot()}"
+        stem = f"{_host()}-{os.getpid()}-{_start()}"
         number = first
         while True:
             path = folder / f"{stem}-{number:06d}{SUFFIX}"
+            if path.with_name(path.name + SHIPPED).exists():  # its name is taken, though only an archive may have it
+                number += 1
+                continue
             try:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 break
@@ -186,15 +212,64 @@ def owned(file: BinaryIO) -> bool:
     return False
 
 
+def sealed_size(path: Path) -> int | None:
+    """Bytes of a segment that nobody writes any more; None where one does, or where it is empty. Raises OSError."""
+    # Its size first: a writer owns its segment before the first byte, so that one with bytes and no owner is done.
+    size = path.stat().st_size
+    with path.open("rb", buffering=0) as file:
+        return None if not size or owned(file) else os.fstat(file.fileno()).st_size
+
+
 def segments(folder: Path) -> list[Path]:
-    """The segments of a log in the order they are read; none where the folder is not there."""
-    return sorted(folder.glob(f"*{SUFFIX}"))
+    """The segments of a log in the order they are read, those that only an archive has too.
+
+    None where the folder is not there.
+    """
+    away = (path.with_suffix("") for path in folder.glob(f"*{SUFFIX}{SHIPPED}"))
+    return sorted({*folder.glob(f"*{SUFFIX}"), *away})
+
+
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[bool]:
+    """Whether no other process holds this lock, a file; none does meanwhile. Raises OSError."""
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield _lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write_aside(path: Path, data: bytes) -> None:
+    """A small file for its owner only, that appears under its name whole or not at all, synced. Raises OSError."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def _host() -> str:
     return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:64] or "host"
 
 
-def _boot() -> str:
-    """Which boot of this machine, so that a process id used again after one is told apart."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+def _start() -> str:
+    """Which start of this process: its boot and its tick in that, so that no other process has both and the same id.
+
+    Names of segments meet in one archive, and a container gets its host name and process id again and again.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    tick = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]  # field 22, starttime
+    return hashlib.blake2b(f"{boot} {tick}".encode(), digest_size=4).hexdigest()

@@ -15,6 +15,7 @@ from msgspec import Struct
 from nba.errors import LogError
 from nba.log.reader import LogReport, decode_frame
 from nba.log.segment import Damage, Frame, scan, segments
+from nba.log.shipped import open_segment, segment_size
 from nba.records import Record
 
 _NUMBERED = re.compile(r"(?P<writer>.+)-(?P<number>[0-9]{6,})\.seg")
@@ -42,7 +43,7 @@ class Tail:
     @property
     def places(self) -> dict[str, Place]:
         """How far it has read; writers whose segments are gone are left out."""
-        here = _by_writer(self._folder)
+        here = by_writer(self._folder)
         return {writer: place for writer, place in self._places.items() if writer in here}
 
     def read(self, until: Places | None = None) -> Iterator[Record]:
@@ -50,7 +51,7 @@ class Tail:
 
         To be read to its end: a segment left in the middle is read again. Raises LogError where one cannot be read.
         """
-        for writer, paths in _by_writer(self._folder).items():
+        for writer, paths in by_writer(self._folder).items():
             end = None if until is None else until.get(writer, START)
             for number, path in sorted(paths.items()):
                 place = self._places.get(writer, START)
@@ -63,8 +64,8 @@ class Tail:
     def _segment(self, writer: str, number: int, path: Path, start: int, stop: int | None) -> Iterator[Record]:
         position = start
         try:
-            if path.stat().st_size > start:
-                with path.open("rb", buffering=0) as file:
+            if segment_size(path) > start:
+                with open_segment(path) as file:
                     file.seek(start)
                     for found in scan(file):
                         if stop is not None and start + found.position >= stop:
@@ -92,7 +93,7 @@ class Tail:
         return start + found.position + found.length
 
 
-def _by_writer(folder: Path) -> dict[str, dict[int, Path]]:
+def by_writer(folder: Path) -> dict[str, dict[int, Path]]:
     """Every segment by its writer and number; a file named otherwise is a writer of its own."""
     found: dict[str, dict[int, Path]] = {}
     for path in segments(folder):

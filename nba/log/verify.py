@@ -1,19 +1,30 @@
-"""Proves a log: framing, one decision an id, and every propensity the number that was sampled with (laws 1, 5, 7)."""
+"""Proves a log: framing, one decision an id, and every propensity the number that was sampled with (laws 1, 5, 7).
+
+Nothing is asked of the order of records, which means nothing: replicas append what they claimed as it is synced, a
+claim of an old epoch may come after one of a new, and readers take a log for the set of what is in it.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from nba.decide import DRAW_BITS
+from nba.decide import DRAW_BITS, draw_bits
 from nba.decision import Decision
 from nba.log.reader import MAX_PROBLEMS, Count, LogReport, OnRecord, read_records
+from nba.log.tail import by_writer
 from nba.records import ConsentRecord, DecisionRecord, Record, encode_record
 from nba.types import NO_ACTION
+
+# The names of the fields in which a decision made again differs; None where it cannot be made again.
+Again: TypeAlias = Callable[[Decision], list[str] | None]
+
+_SAMPLE = b"verify"
 
 
 @dataclass(slots=True)
@@ -27,12 +38,17 @@ class Verification:
     contradicted: int = 0  # ids with two unlike records of one epoch
     wrong: int = 0  # decision records that are wrong in themselves
     consents: int = 0  # statements of what customers agree to
+    orphans: int = 0  # reports, activations and overrides whose decision is not in this log: another machine's has it
+    missing: int = 0  # segment numbers that a writer left out: given up empty, or gone
+    replayed: int = 0  # decisions that were made again
+    unlike: int = 0  # of them, that came out otherwise
+    unreplayable: int = 0  # that could not be made again: their policy is no longer here
     problems: list[str] = field(default_factory=list)  # the first 100, framing's first
 
     @property
     def ok(self) -> bool:
         """Whether nothing is wrong. A torn tail is no fault: it is what a killed writer leaves, never acknowledged."""
-        return not (self.log.bad_frames or self.log.unknown or self.contradicted or self.wrong)
+        return not (self.log.bad_frames or self.log.unknown or self.contradicted or self.wrong or self.unlike)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, flat, for a table or JSON."""
@@ -46,17 +62,24 @@ class Verification:
             self.problems.append(what)
 
 
-def verify(folder: Path, *, on_record: OnRecord | None = None) -> Verification:
-    """Reads the whole log and checks it; `on_record` is told how many records are done. Raises LogError."""
+def verify(
+    folder: Path, *, on_record: OnRecord | None = None, again: Again | None = None, share: float = 1.0
+) -> Verification:
+    """Reads the whole log and checks it; `on_record` is told how many records are done. Raises LogError.
+
+    With `again`, this share of the decisions is made again, the same ones every time.
+    """
     report = LogReport()
     found = Verification(report)
-    _check_all(Count(on_record)(read_records(folder, report)), found)
+    _check_all(_replayed(Count(on_record)(read_records(folder, report)), again, share, found), found)
+    found.missing = sum(max(numbers) + 1 - len(numbers) for numbers in by_writer(folder).values())
     found.problems = [*report.problems, *found.problems][:MAX_PROBLEMS]
     return found
 
 
 def _check_all(records: Iterable[Record], found: Verification) -> None:
     canonical: dict[str, tuple[int, bytes]] = {}  # decision_id -> highest epoch, digest of its first record
+    facts = Counter[str]()  # decision_id -> reports, activations and overrides that came before its decision
     for record in records:
         if isinstance(record, DecisionRecord):
             wrongs = check_decision(record.decision)
@@ -64,8 +87,33 @@ def _check_all(records: Iterable[Record], found: Verification) -> None:
             for wrong in wrongs:
                 found.note(f"decision {record.decision_id}: {wrong}")
             _check_canonical(record, canonical, found)
-        found.consents += isinstance(record, ConsentRecord)
+        elif isinstance(record, ConsentRecord):
+            found.consents += 1
+        elif record.decision_id not in canonical:
+            facts[record.decision_id] += 1
     found.decisions = len(canonical)
+    found.orphans = sum(n for decision_id, n in facts.items() if decision_id not in canonical)
+
+
+def _replayed(records: Iterable[Record], again: Again | None, share: float, found: Verification) -> Iterator[Record]:
+    """The same records; decisions among them are made again."""
+    for record in records:
+        yield record
+        if again is None or not isinstance(record, DecisionRecord):
+            continue
+        if draw_bits(_SAMPLE, record.decision_id, "replay") < share * (1 << DRAW_BITS):
+            _replay(record.decision, again, found)
+
+
+def _replay(decision: Decision, again: Again, found: Verification) -> None:
+    difference = again(decision)
+    if difference is None:
+        found.unreplayable += 1
+        return
+    found.replayed += 1
+    found.unlike += bool(difference)
+    if difference:
+        found.note(f"decision {decision.decision_id}: made again, {', '.join(difference)} came out otherwise")
 
 
 def _check_canonical(record: DecisionRecord, canonical: dict[str, tuple[int, bytes]], found: Verification) -> None:

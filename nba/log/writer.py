@@ -11,6 +11,7 @@ take the records of one id, or one reward key, together, and a caller repeats a 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -46,6 +47,9 @@ class LogWriter:
         self._changed = threading.Condition()
         self._waiting: list[tuple[bytes, Future[None]]] = []
         self._waiting_bytes = 0
+        self._waiting_since = 0.0  # when the first of those came, on the clock
+        self._syncing_since: float | None = None  # and of those that are being written; None: none are
+        self._synced_at: float | None = None
         self._closing = False
         self._healthy = True
         self._segment: OpenSegment | None = None  # the writer thread's own, like the two below
@@ -65,6 +69,8 @@ class LogWriter:
             data = b"".join(map(_framed, records))
             with self._changed:
                 self._refuse(len(data))
+                if not self._waiting:
+                    self._waiting_since = self._clock()
                 self._waiting.append((data, future))
                 self._waiting_bytes += len(data)
                 self._changed.notify()
@@ -76,6 +82,20 @@ class LogWriter:
     def healthy(self) -> bool:
         """Whether the last thing done with the disk worked; looked at again every second after an error."""
         return self._healthy and self._thread.is_alive()
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds that the oldest append which is not synced has waited; 0 where all are."""
+        with self._changed:
+            since = self._syncing_since
+            if since is None and self._waiting:
+                since = self._waiting_since
+        return 0.0 if since is None else max(self._clock() - since, 0.0)
+
+    @property
+    def since_sync_s(self) -> float:
+        """Seconds since the last sync; NaN before the first."""
+        return math.nan if self._synced_at is None else self._clock() - self._synced_at
 
     def close(self) -> None:
         """Writes and syncs what waits, then ends; later appends fail with LogError."""
@@ -99,9 +119,11 @@ class LogWriter:
                 if not self._waiting and not self._closing:
                     self._changed.wait(self._patience())
                 group, self._waiting, self._waiting_bytes = self._waiting, [], 0
+                self._syncing_since = self._waiting_since if group else None
                 closing = self._closing
             if group:
                 self._commit(group)
+                self._syncing_since = None
             elif not self._healthy:
                 self._probe()
             self._roll(closing)
@@ -124,7 +146,7 @@ class LogWriter:
                     LogError(f"the log cannot be written: {error}", help=f"see to the disk under {self._folder}")
                 )
             return
-        self._healthy = True
+        self._healthy, self._synced_at = True, self._clock()
         for _, future in group:
             future.set_result(None)
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from nba.log import LogWriter
+from nba.log import LogWriter, index
+from nba.log.index import Growing
+from nba.log.ship import ship
 from nba.records import ActivationRecord, ConsentRecord
 from serving.archive import Archive, canonical, find_records
 
@@ -44,13 +46,37 @@ def test_what_is_not_there_is_nothing(folder: Path, tmp_path: Path) -> None:
     assert asyncio.run(Archive(tmp_path / "nowhere").find("d-1")) == []
 
 
+def test_a_second_question_scans_no_segment_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive(folder)
+    asyncio.run(archive.find("d-0"))
+    monkeypatch.setattr(index, "scan", lambda file: pytest.fail("scanned"))
+    assert len(asyncio.run(archive.find("d-4"))) == 2
+
+
+def test_what_comes_to_a_segment_that_is_being_written_is_found(tmp_path: Path, decision_record: Any) -> None:
+    archive, log = Archive(tmp_path), LogWriter(tmp_path)
+    for i in range(3):
+        log.append(decision_record(f"d-{i}")).result(10)
+        assert len(asyncio.run(archive.find(f"d-{i}"))) == 1
+    log.append(ActivationRecord(decision_id="d-0", activated_at=NOON)).result(10)
+    assert len(asyncio.run(archive.find("d-0"))) == 2
+    log.close()
+    assert len(asyncio.run(archive.find("d-0"))) == 2
+
+
+def test_what_only_the_shipped_copy_has_is_found(folder: Path, tmp_path: Path) -> None:
+    ship(folder, str(tmp_path / "archive"), delete_after=timedelta(0))
+    assert list(folder.glob("*.seg")) == []
+    assert len(asyncio.run(Archive(folder).find("d-4"))) == 2
+
+
 def test_questions_asked_at_once_share_a_pass(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first pass takes the first question, the second all that were asked meanwhile."""
     passes: list[int] = []
 
-    def counted(folder: Path, ids: set[bytes]) -> dict[str, list[Any]]:
+    def counted(folder: Path, ids: set[str], growing: dict[Path, Growing]) -> dict[str, list[Any]]:
         passes.append(len(ids))
-        return find_records(folder, ids)
+        return find_records(folder, ids, growing)
 
     monkeypatch.setattr("serving.archive.find_records", counted)
 
@@ -71,7 +97,7 @@ def test_questions_asked_at_once_share_a_pass(folder: Path, monkeypatch: pytest.
 def test_a_log_that_cannot_be_read_is_told_to_everybody_and_the_next_pass_works(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(folder: Path, ids: set[bytes]) -> dict[str, list[Any]]:
+    def broken(folder: Path, ids: set[str], growing: dict[Path, Growing]) -> dict[str, list[Any]]:
         raise OSError("gone")
 
     async def scenario() -> None:

@@ -18,11 +18,15 @@ from nba.log.segment import (
     Damage,
     Frame,
     OpenSegment,
+    alone,
     frame,
     make_folder,
     owned,
+    read_frame,
     scan,
+    sealed_size,
     segments,
+    write_aside,
 )
 
 HEADER = 13
@@ -108,10 +112,10 @@ def test_any_bytes_are_scanned_to_their_end(data: bytes) -> None:
 def test_a_segment_is_its_owners_only_and_named_after_its_writer(tmp_path: Path) -> None:
     segment = OpenSegment.create(tmp_path)
     assert stat.S_IMODE(segment.path.stat().st_mode) == 0o600
-    host, pid, boot, number = segment.path.stem.rsplit("-", 3)
+    host, pid, start, number = segment.path.stem.rsplit("-", 3)
     assert (pid, number) == (str(os.getpid()), "000000")
     assert host
-    assert len(boot) == 8
+    assert len(start) == 8
     segment.close()
 
 
@@ -132,6 +136,54 @@ def test_a_segment_is_owned_until_it_is_closed(tmp_path: Path) -> None:
         assert owned(file)
         segment.close()
         assert not owned(file)
+
+
+def test_a_segment_has_a_length_once_it_is_done(tmp_path: Path) -> None:
+    """An empty one never: its writer may be just about to lock it."""
+    segment = OpenSegment.create(tmp_path)
+    segment.commit(b"synced")
+    assert sealed_size(segment.path) is None
+    segment.close()
+    assert sealed_size(segment.path) == 6
+    empty = tmp_path / "empty.seg"
+    empty.touch()
+    assert sealed_size(empty) is None
+
+
+def test_segments_that_only_an_archive_has_are_listed_once(tmp_path: Path) -> None:
+    for name in ("b.seg", "b.seg.shipped", "a.seg.shipped", "b.seg.idx"):
+        (tmp_path / name).touch()
+    assert [path.name for path in segments(tmp_path)] == ["a.seg", "b.seg"]
+
+
+def test_a_frame_is_read_where_it_starts(tmp_path: Path) -> None:
+    path = tmp_path / "x.seg"
+    path.write_bytes(frame(1, b"hi") + frame(7, b"there"))
+    with path.open("rb") as file:
+        assert read_frame(file, 15) == Frame(15, 7, b"there")
+        assert [read_frame(file, position) for position in (1, 16, 30, 99)] == [None] * 4
+
+
+def test_a_small_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x"
+    write_aside(path, b"first")
+
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            write_aside(path, b"second")
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("x", b"first")]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_lock_is_one_holders_at_a_time(tmp_path: Path) -> None:
+    with alone(tmp_path / "lock") as first, alone(tmp_path / "lock") as second:
+        assert (first, second) == (True, False)
+    with alone(tmp_path / "lock") as third:
+        assert third
 
 
 def test_sealing_cuts_what_was_not_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from nba.decide import thresholds
 from nba.log import LogWriter
 from nba.log.segment import segments
 from nba.log.verify import Verification, check_decision, verify
-from nba.records import ConsentRecord, Record
+from nba.records import ActivationRecord, ConsentRecord, Record
 
 if TYPE_CHECKING:
     from tests.conftest import RecordFactory
@@ -125,6 +125,45 @@ def test_damage_is_not_ok_and_a_torn_tail_is(tmp_path: Path, decision_record: Re
     assert not found.ok
     assert found.as_dict()["bad_frames"] == 1
     assert "damaged" in found.problems[0]
+
+
+def test_facts_of_no_decision_are_counted_and_no_fault(verified: Verify, decision_record: RecordFactory) -> None:
+    """Another machine may have the decision. An activation that comes before its decision is none of them."""
+    early, orphan = (ActivationRecord(decision_id=f"d-{i}", activated_at=decision_record.now) for i in range(2))
+    found = verified(early, orphan, orphan, decision_record("d-0"))
+    assert (found.ok, found.orphans) == (True, 2)
+
+
+def test_a_segment_number_that_a_writer_left_out_is_counted(tmp_path: Path, decision_record: RecordFactory) -> None:
+    writer = LogWriter(tmp_path, roll_bytes=1)
+    for i in range(4):
+        writer.append(decision_record(f"d-{i}")).result(10)
+    writer.close()
+    segments(tmp_path)[1].unlink()
+    assert (verify(tmp_path).missing, verify(tmp_path).ok) == (1, True)
+
+
+def test_decisions_are_made_again_and_what_comes_out_otherwise_is_found(
+    tmp_path: Path, verified: Verify, decision_record: RecordFactory
+) -> None:
+    """Of three decisions one comes out the same, one with another draw, and one's policy is gone."""
+    verified(*(decision_record(f"d-{i}") for i in range(3)))
+    outcomes: dict[str, list[str] | None] = {"d-0": [], "d-1": ["draw"], "d-2": None}
+    found = verify(tmp_path / "log", again=lambda decision: outcomes[decision.decision_id])
+    assert (found.ok, found.replayed, found.unlike, found.unreplayable) == (False, 2, 1, 1)
+    assert found.problems == ["decision d-1: made again, draw came out otherwise"]
+
+
+def test_of_a_share_the_same_decisions_are_made_again(
+    tmp_path: Path, verified: Verify, decision_record: RecordFactory
+) -> None:
+    """A hash of 400 ids falls below 1/4 about 100 times; 60 and 140 are more than four standard errors away."""
+    verified(*(decision_record(f"d-{i}") for i in range(400)))
+    asked: list[list[str]] = [[], []]
+    for ids in asked:
+        verify(tmp_path / "log", again=lambda decision, ids=ids: ids.append(decision.decision_id) or [], share=0.25)  # type: ignore[misc]
+    assert asked[0] == asked[1]
+    assert 60 < len(asked[0]) < 140
 
 
 def test_progress_is_told(tmp_path: Path, decision_record: RecordFactory) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import random
 import shutil
@@ -398,3 +399,25 @@ def test_what_was_acknowledged_before_a_kill_is_in_the_log_once(
     assert [decision_id for decision_id in acknowledged if logged[decision_id] != 1] == []
     assert max(logged.values()) == 1
     assert (report.bad_frames, report.unknown) == (0, 0)
+
+
+def test_the_lag_is_how_long_the_oldest_append_waits_for_its_sync(
+    log: Path, monkeypatch: pytest.MonkeyPatch, decision_record: RecordFactory
+) -> None:
+    """One appended at 0 s and another at 3 s wait for a disk that answers at 5 s."""
+    gate, now = Gate(monkeypatch), [0.0]
+    writer = LogWriter(log, clock=lambda: now[0])
+    assert (writer.lag_s, math.isnan(writer.since_sync_s)) == (0.0, True)
+    first = writer.append(decision_record("a"))
+    assert gate.reached.wait(10)
+    now[0] = 3.0
+    second = writer.append(decision_record("b"))
+    now[0] = 5.0
+    assert writer.lag_s == 5.0
+    gate.opened.set()
+    first.result(10)
+    second.result(10)
+    wait_until(lambda: writer.lag_s == 0.0)
+    now[0] = 6.0
+    assert writer.since_sync_s == 1.0
+    writer.close()
