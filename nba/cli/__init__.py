@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from nba.cli import environments, features, follow, learning, log, pack, play, server, simulate, simulator
+from nba.cli import environments, features, follow, keys, learning, log, pack, play, server, simulate, simulator
 from nba.cli.output import show_error
 from nba.errors import NbaError
 
@@ -30,6 +30,7 @@ simulator.add_to(app)
 app.command()(play.play)
 app.add_typer(environments.app, name="envs")
 app.add_typer(features.app, name="features")
+app.add_typer(keys.app, name="keys")
 app.add_typer(log.app, name="log")
 app.add_typer(pack.app, name="pack")
 

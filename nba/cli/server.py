@@ -51,13 +51,16 @@ def up(
         _prepare_features(home, packs, redis.url)
         for each in packs:
             _prepare_champion(home, each)
-        url = _start_server(_settings(home, pack, redis.url, port, replicas), running)
+        settings = _settings(home, pack, redis.url, port, replicas)
+        url = _start_server(settings, running)
         _say("server", f"{url}  (API at {url}/docs)")
+        _say_keys(settings)
         ui = TrackingUi.start(home, port=mlflow_port)  # after the server, which should not wait for it
         running.callback(ui.stop)
         _say("mlflow", f"{ui.url}  (in some ten seconds; its own log: {home.mlflow / 'ui.log'})")
         _say("files", str(home.path))
-        _first_decision(url, packs[0])
+        if not settings.needs_keys:
+            _first_decision(url, packs[0])
         out.print(f"\nready after {time.monotonic() - started:.0f} s; Ctrl-C stops everything")
         _keep_redis(home, redis, running)
 
@@ -74,8 +77,9 @@ def serve(
     with _interruptible(), ExitStack() as running:
         _load(pack)
         redis = running.enter_context(RedisServer.start(home))
-        url = _start_server(_settings(home, pack, redis.url, port, replicas), running)
-        _say("server", url)
+        settings = _settings(home, pack, redis.url, port, replicas)
+        _say("server", _start_server(settings, running))
+        _say_keys(settings)
         _keep_redis(home, redis, running)
 
 
@@ -141,6 +145,12 @@ def _start_server(settings: Settings, running: ExitStack) -> str:
         server = start(settings)
     running.callback(server.stop)
     return server.url
+
+
+def _say_keys(settings: Settings) -> None:
+    keys = settings.load_keys()
+    told = f"none: everybody on this machine may ask, nobody else ({settings.host}); nba keys add makes one"
+    _say("keys", told if keys is None else f"{len(keys.keys)} in {settings.keys_path}")
 
 
 def _first_decision(url: str, pack: Pack) -> None:

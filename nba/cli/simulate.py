@@ -73,6 +73,15 @@ CalibrationFile = Annotated[
         help="A file of `nba calibrate`: outcomes follow the response it found. Customers stay the seeded ones."
     ),
 ]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        envvar="NBA_TOKEN",
+        show_default=False,
+        help="Of a key with the roles decide, reward and admin, where the server wants one (nba keys add). Better by"
+        " the environment: a command line can be read by others.",
+    ),
+]
 
 
 def simulate(
@@ -89,6 +98,7 @@ def simulate(
     consent_changes: ConsentShare = 0.0,
     calibration: CalibrationFile = None,
     seed: Annotated[int | None, typer.Option(help="Of the situations. Default: another each time.")] = None,
+    token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Play simulated customers against a running server, send outcomes, and report what the decisions were worth."""
@@ -114,7 +124,7 @@ def simulate(
         responses={moment: parameters["adjustments"] for moment, parameters in found.items()},
     )
     with progress("playing customers", rounds) as done:
-        report = asyncio.run(drive(url, pack, settings, on_progress=lambda n, _total: done(n)))
+        report = asyncio.run(drive(url, pack, settings, api_key=token, on_progress=lambda n, _total: done(n)))
     if as_json:
         print_json(report.as_dict())
         return

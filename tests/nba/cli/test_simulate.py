@@ -31,12 +31,19 @@ def asked() -> list[DriveSettings]:
 
 
 @pytest.fixture
-def simulate(monkeypatch: pytest.MonkeyPatch, asked: list[DriveSettings]) -> Invoke:
+def tokens() -> list[str | None]:
+    """The token of each drive."""
+    return []
+
+
+@pytest.fixture
+def simulate(monkeypatch: pytest.MonkeyPatch, asked: list[DriveSettings], tokens: list[str | None]) -> Invoke:
     """The command against a stub server; its output."""
     real = envs.load.run.drive
 
     async def stubbed(url: str, pack: Pack, settings: DriveSettings, **how: Any) -> DriveReport:
         asked.append(settings)
+        tokens.append(how["api_key"])
         return await real(url, pack, settings, **how, retry=QUICK, transport=StubServer(pack).transport)
 
     monkeypatch.setattr(envs.load.run, "drive", stubbed)
@@ -62,6 +69,16 @@ def test_every_option_reaches_the_drive(simulate: Invoke, asked: list[DriveSetti
     assert (settings.run, settings.seed, settings.rounds) == ("sim-4", 4, 20)
     assert (settings.rate, settings.hour_s, settings.delayed) == (5_000.0, 0.001, False)
     assert (settings.events, settings.consent_changes) == (0.5, 0.25)
+
+
+def test_a_token_comes_from_the_environment_or_the_command_line(
+    simulate: Invoke, tokens: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate("--rounds", "1", "--sessions", "0")
+    monkeypatch.setenv("NBA_TOKEN", "nba_load_secret")
+    simulate("--rounds", "1", "--sessions", "0")
+    simulate("--rounds", "1", "--sessions", "0", "--token", "nba_load_other")
+    assert tokens == [None, "nba_load_secret", "nba_load_other"]
 
 
 def test_what_was_asked_for_is_reported_and_nothing_else(simulate: Invoke) -> None:
