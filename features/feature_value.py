@@ -17,6 +17,7 @@ from nba.types import Value
 
 ValueType = Literal["string", "int32", "int64", "double", "float", "bool"]
 _Bytes = bytes | None
+_KEPT = 2_048  # values of a feature that were read last
 
 
 def _varint(raw: bytes, at: int) -> tuple[int, int]:
@@ -75,6 +76,7 @@ def value_reader(value_type: ValueType) -> Callable[[_Bytes], Value]:
     """What reads stored values of this type; None for one absent, unset, null, not finite or of another type."""
     tag, read = _READERS[value_type]
 
+    @functools.lru_cache(_KEPT)  # customers share most values: counts, countries, yes and no
     def reader(raw: _Bytes) -> Value:
         if not raw or raw[0] != tag:
             return None

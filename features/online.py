@@ -115,21 +115,20 @@ class RowReader:
 
     def row(self, reply: Sequence[bytes | None], now: float, withheld: frozenset[str] = NOTHING_WITHHELD) -> FeatureRow:
         """What a reply says of its subject at this time, in seconds since 1970."""
-        ages = [self._age(raw, now) for raw in reply[len(self._features) :]]
+        ages, known = [], {}
+        for view, raw in zip(self.views, reply[len(self._features) :], strict=True):
+            at = read_timestamp(raw)
+            age = None if at is None or at > now + SKEW_S else now - at if at < now else 0.0
+            ages.append(age)
+            if age is not None:
+                known[view] = age
         values: dict[str, Value] = {}
-        for (field, view, read, max_age_s), raw in zip(self._features, reply, strict=False):
-            age = ages[view]
-            if raw is not None and age is not None and age <= max_age_s:
+        for (field, view_at, read, max_age_s), raw in zip(self._features, reply, strict=False):
+            if raw is not None and (age := ages[view_at]) is not None and age <= max_age_s:
                 value = read(raw)
                 if value is not None:
                     values[field] = value
-        known = {view: age for view, age in zip(self.views, ages, strict=True) if age is not None}
         return FeatureRow(values, known, withheld)
-
-    @staticmethod
-    def _age(raw: bytes | None, now: float) -> float | None:
-        at = read_timestamp(raw)
-        return None if at is None or at > now + SKEW_S else max(0.0, now - at)
 
 
 class OnlineReader:

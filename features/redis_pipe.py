@@ -24,7 +24,7 @@ Reply = Any  # bytes, int, None, a list of replies, or a hiredis.ReplyError
 
 def command(*words: bytes) -> bytes:
     """A command as Redis reads it."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,6 +14,7 @@ from nba.decision import Decision, DecisionRequest, Mode
 from nba.errors import UnknownActionError
 from nba.facts import code_facts
 from nba.guardrails import run_funnel
+from nba.keyed import keyed_digest
 from nba.moment_plan import MomentPlan
 from nba.snapshot import Snapshot
 from nba.treatments import treatment_mask
@@ -50,7 +50,10 @@ def decide_many(
 
 def check_request(snapshot: Snapshot, request: DecisionRequest) -> None:
     """Raises UnknownMomentError or UnknownActionError where the request names what its moment does not have."""
-    known = snapshot.pack.moment(request.context.moment).action_ids
+    moment = snapshot.pack.moment(request.context.moment)
+    if request.actions is None and not request.exclude and request.baseline_action is None:
+        return  # as most do
+    known = moment.action_ids
     baseline = () if request.baseline_action is None else (request.baseline_action,)
     named = (("actions", request.actions or ()), ("exclude", request.exclude), ("baseline_action", baseline))
     for field, action_ids in named:
@@ -76,8 +79,9 @@ def _decide_moment(
     mask, funnels = run_funnel(plan.stages, facts, _requested(requests, plan.action_ids), plan.action_ids)
     contexts = plan.encoder.encode(facts)
     distribution, sound = safe_distribution(snapshot.policies[plan.name], contexts, mask)
+    is_sound = sound.tolist()
     for i, request in enumerate(requests):
-        if not sound[i]:
+        if not is_sound[i]:
             distribution[i] = _certain(_fallback(plan, request, mask[i]), len(plan.action_ids))
         elif not request.explore:
             distribution[i] = _certain(int(distribution[i].argmax()), len(plan.action_ids))
@@ -86,33 +90,35 @@ def _decide_moment(
     columns = (counts.cumsum(axis=1) > np.array(draws)[:, None]).argmax(axis=1).tolist()  # the first above the draw
     shares = (counts / _WHOLE).tolist()  # exact
     phrasings = _phrasings(snapshot, plan, requests, contexts, columns)
+    pack, pack_digest, ids = snapshot.pack.pack, snapshot.pack.digest, plan.action_ids
     decisions = []
     for i, request in enumerate(requests):
-        action_id, propensity = plan.action_ids[columns[i]], shares[i][columns[i]]
+        column, share, funnel = columns[i], shares[i], funnels[i]
+        action_id, propensity = ids[column], share[column]
         treatments = phrasings.get(i, {})
         treatment_id, treatment_propensity = _treatment(snapshot, request, action_id, treatments, secret)
-        certain = not request.explore or (propensity == 1.0 and funnels[i].counts["suppressed"] > 1)
-        mode: Mode = "fallback" if not sound[i] else "deterministic" if certain else "online"
+        certain = not request.explore or (propensity == 1.0 and funnel.counts["suppressed"] > 1)
+        mode: Mode = "fallback" if not is_sound[i] else "deterministic" if certain else "online"
         decisions.append(
             Decision(
                 request=request,
-                pack=snapshot.pack.pack,
-                pack_digest=snapshot.pack.digest,
+                pack=pack,
+                pack_digest=pack_digest,
                 bundle_id=snapshot.bundle_id,
                 policy=snapshot.policy,
-                candidates=plan.action_ids,
-                funnel=funnels[i].counts,
-                removed=funnels[i].removed,
-                distribution=tuple(shares[i]),
+                candidates=ids,
+                funnel=funnel.counts,
+                removed=funnel.removed,
+                distribution=tuple(share),
                 draw=draws[i],
                 action_id=action_id,
                 propensity=propensity,
                 treatment_id=treatment_id,
                 treatment_propensity=treatment_propensity,
-                treatment_distribution={name: n / _WHOLE for name, n in treatments.items()},
+                treatment_distribution={name: n / _WHOLE for name, n in treatments.items()} if treatments else {},
                 mode=mode,
                 learnable=mode == "online",
-                degraded=(*request.degraded, *_failed(snapshot, plan, bool(sound[i]), treatment_id, treatments)),
+                degraded=request.degraded + _failed(snapshot, plan, is_sound[i], treatment_id, treatments),
                 decided_at=now,
             )
         )
@@ -168,7 +174,7 @@ def thresholds(distribution: Distribution) -> NDArray[np.int64]:
 
 def draw_bits(secret: bytes, seed: str, purpose: str) -> int:
     """An integer in [0, 2**53) by HMAC-SHA256: for a decision the seed is its id and the purpose its bundle."""
-    digest = hmac.digest(secret, f"{seed}\0{purpose}".encode(), "sha256")
+    digest = keyed_digest(secret, f"{seed}\0{purpose}".encode())
     return int.from_bytes(digest[:8], "big") >> (64 - DRAW_BITS)
 
 
@@ -215,7 +221,9 @@ def _failed(
     snapshot: Snapshot, plan: MomentPlan, sound: bool, treatment_id: str | None, treatments: Mapping[str, int]
 ) -> tuple[str, ...]:
     """Which of the two policies failed: `policy`, `treatments`."""
-    evenly = plan.name in snapshot.treatments and treatment_id is not None and not treatments
+    evenly = treatment_id is not None and not treatments and plan.name in snapshot.treatments
+    if sound and not evenly:
+        return ()
     return (*(() if sound else ("policy",)), *(("treatments",) if evenly else ()))
 
 

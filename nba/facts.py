@@ -6,7 +6,9 @@ a category as its place in the vocabulary, a boolean as 0 or 1, a time as local 
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -21,6 +23,7 @@ from nba.types import Facts, Value
 EPOCH = datetime(1970, 1, 1)
 DAY = 86_400.0  # seconds
 MAX_TEXT = 256  # characters of a time
+NOTHING: Mapping[str, Value] = {}
 
 _FEW = 64  # times that the processor's own remainder is quick enough for
 _EXACT = 2.0**52  # seconds; beyond, a product of whole days is rounded
@@ -59,6 +62,7 @@ TIME_PARTS: dict[str, Callable[[Any], Any]] = {"hour": _hour, "weekday": _weekda
 Duration = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}(s|m|h|d)$")]  # 90s, 15m, 24h, 7d
 
 
+@functools.lru_cache(1_024)  # every decision asks for its window
 def seconds(duration: Duration) -> float:
     """A duration such as `24h` in seconds."""
     return float(duration[:-1]) * {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY}[duration[-1]]
@@ -82,15 +86,23 @@ class Field(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
 
     def code(self, value: object) -> float | None:
         """The value as a number, NaN for None, None where it is not a value of this field."""
-        if value is None:
-            return math.nan
-        if self.type == "category":
-            return self._places.get(value) if isinstance(value, str) else None
-        if self.type == "number":
-            return finite_number(value, self.range)
-        if self.type == "boolean":
-            return float(value) if isinstance(value, bool) else None
-        return _local_seconds(value)
+        return self.coder(value)
+
+    @cached_property
+    def coder(self) -> Callable[[object], float | None]:
+        """`code`, as a function of its own: a decision calls it for every fact."""
+        match self.type:
+            case "category":
+                places = self._places
+                return lambda v: places.get(v) if isinstance(v, str) else math.nan if v is None else None
+            case "number":
+                low, high = self.range or (-sys.float_info.max, sys.float_info.max)
+                bounds = self.range
+                # A comparison with NaN is False, so that only what needs no more questions takes the short way.
+                return lambda v: v if type(v) is float and low <= v <= high else _number(v, bounds)
+            case "boolean":
+                return lambda v: float(v) if isinstance(v, bool) else math.nan if v is None else None
+        return lambda v: math.nan if v is None else _local_seconds(v)
 
     def name(self, code: float) -> Value:
         """The value that has this code: the inverse of `code`, to the microsecond and without a time's offset."""
@@ -118,9 +130,13 @@ class Field(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         return "an ISO 8601 time such as 2026-11-21T08:30:00+01:00"
 
 
+def _number(value: object, bounds: tuple[float, float] | None) -> float | None:
+    return math.nan if value is None else finite_number(value, bounds)
+
+
 def finite_number(value: object, bounds: tuple[float, float] | None = None) -> float | None:
     """The value as a float where it is a finite number within the bounds, else None. A boolean is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):  # a union takes three times as long
         return None
     try:
         number = float(value)
@@ -132,8 +148,11 @@ def finite_number(value: object, bounds: tuple[float, float] | None = None) -> f
 
 
 def _local_seconds(value: object) -> float | None:
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        return None
+    return _read_time(value) if isinstance(value, str) and len(value) <= MAX_TEXT else None
+
+
+@functools.lru_cache(1_024)  # a decision codes each time twice, and the customers of a minute share it
+def _read_time(value: str) -> float | None:
     try:
         return (datetime.fromisoformat(value).replace(tzinfo=None) - EPOCH).total_seconds()
     except ValueError:
@@ -149,18 +168,24 @@ class FactsReport(Struct, frozen=True):
     ignored: tuple[str, ...]  # keys the moment does not know
 
 
-def read_facts(fields: Mapping[str, Field], given: Mapping[str, object], *, strict: bool) -> FactsReport:
-    """The facts of a request against the fields of its moment; numbers as floats.
+def read_facts(
+    fields: Mapping[str, Field], given: Mapping[str, object], *, strict: bool, stored: Mapping[str, Value] = NOTHING
+) -> FactsReport:
+    """The facts of a request against the fields of its moment, `stored` ones where it has none; numbers as floats.
 
     A missing value takes the field's default; one of a wrong type, range or vocabulary too, named in `defaulted`.
-    Raises ContextError for the latter where `strict`.
+    Raises ContextError for the latter where `strict`. A stored value that is none of its field's is missing: a store's
+    mistake must not be the caller's.
     """
     values: dict[str, Value] = {}
     missing, defaulted = [], []
     for name, field in fields.items():
         value = given.get(name)
-        code = field.code(value)
-        if value is None:
+        was_given = value is not None
+        if not was_given:
+            value = stored.get(name)
+        code = None if value is None else field.coder(value)
+        if code is None and not was_given:
             missing.append(name)
             values[name] = field.default
         elif code is None:
@@ -175,13 +200,13 @@ def read_facts(fields: Mapping[str, Field], given: Mapping[str, object], *, stri
         else:
             # `code` accepted it. An integer beyond 64 bits would not survive the log, so numbers become floats.
             values[name] = code if field.type == "number" else value  # type: ignore[assignment]
-    ignored = tuple(sorted(name for name in given if name not in fields))
+    ignored = tuple(sorted(given.keys() - fields.keys()))
     return FactsReport(values, tuple(missing), tuple(defaulted), ignored)
 
 
 def code_facts(fields: Mapping[str, Field], rows: Sequence[Mapping[str, Value]]) -> Facts:
     """Rows of named facts as coded facts (n, f), columns in the order of `fields`; unusable values as missing."""
-    coders = [(name, field.code) for name, field in fields.items()]
+    coders = [(name, field.coder) for name, field in fields.items()]
     codes = [[code(row.get(name)) for name, code in coders] for row in rows]
     return np.array(codes, dtype=np.float64).reshape(len(rows), len(coders))  # None becomes NaN
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from datetime import datetime
+from functools import cached_property
 from typing import TypeAlias
 
 import msgspec
@@ -14,6 +15,13 @@ from nba.decision import Decision
 from nba.errors import LogError
 
 VERSION = 1  # of the record's layout
+YEARS = range(1970, 3000)  # of a time that a client tells: its offset and a reward window may be added to it
+
+
+def check_year(at: datetime, name: str) -> None:
+    """Raises ValueError for a time so far away that another one cannot be reckoned from it."""
+    if at.year not in YEARS:
+        raise ValueError(f"wrong field `{name}`: year {at.year} is not in {YEARS[0]} to {YEARS[-1]}")
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -27,7 +35,7 @@ class Shown(Struct, frozen=True, kw_only=True):
     default_reward: float  # before the action's cost, where no outcome comes
 
 
-class DecisionRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="decision"):
+class DecisionRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="decision", dict=True):
     """A decision was made. The canonical one of an id is the first of its highest epoch."""
 
     decision: Decision
@@ -47,8 +55,13 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="d
 
         Of records of one time by content, never by where they stand, so that any order of the log gives the same.
         """
-        digest = hashlib.blake2b(encode_record(self), digest_size=16).digest()
+        digest = hashlib.blake2b(_encode(self), digest_size=16).digest()
         return -self.epoch, self.decision.decided_at, digest
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The record as JSON, made once: the claim holds it and the log. Raises LogError as `encode_record`."""
+        return _encode(self)
 
 
 class ActivationRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="activation"):
@@ -56,6 +69,9 @@ class ActivationRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag=
 
     decision_id: str
     activated_at: datetime
+
+    def __post_init__(self) -> None:
+        check_year(self.activated_at, "activated_at")
 
 
 class RewardRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="reward"):
@@ -68,6 +84,9 @@ class RewardRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="rew
     idempotency_key: str
     received_at: datetime
 
+    def __post_init__(self) -> None:
+        check_year(self.observed_at, "observed_at")
+
 
 class OverrideRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="override"):
     """A person chose another action than the one decided."""
@@ -76,6 +95,9 @@ class OverrideRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="o
     action_id: str
     actor: str
     overridden_at: datetime
+
+    def __post_init__(self) -> None:
+        check_year(self.overridden_at, "overridden_at")
 
 
 class ConsentRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="consent"):
@@ -86,6 +108,9 @@ class ConsentRecord(Struct, frozen=True, kw_only=True, tag_field="kind", tag="co
     source: str | None  # who says so, such as a form
     observed_at: datetime  # where it was told without: when it came, but after all that was known then
     recorded_at: datetime
+
+    def __post_init__(self) -> None:
+        check_year(self.observed_at, "observed_at")
 
 
 Record: TypeAlias = DecisionRecord | ActivationRecord | RewardRecord | OverrideRecord | ConsentRecord
@@ -99,6 +124,10 @@ def encode_record(record: Record) -> bytes:
 
     Raises LogError for a number that JSON cannot hold: it would be written as null and never be read again.
     """
+    return record.encoded if isinstance(record, DecisionRecord) else _encode(record)
+
+
+def _encode(record: Record) -> bytes:
     if isinstance(record, DecisionRecord | RewardRecord) and not all(map(math.isfinite, _numbers(record))):
         raise LogError(
             f"a number of {record.decision_id!r} is not finite", help="check outcome values and feature ages on entry"

@@ -2,6 +2,9 @@
 
 serve run serving.app:app              settings from the environment (NBA_HOME, NBA_PACKS, ...)
 serve deploy serving/config.yaml       settings from its `args`
+
+The replica's own listener (`serving.lane`) is there in all of these. How fast Serve's own route is depends on the
+environment that Ray was started with (`python -m serving.launch` prints it): no application can set it later.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import ray
 from ray import serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from serving.settings import Settings
 
@@ -30,13 +33,13 @@ class Replica:
         _keep_internal_server_on_loopback()
         self._settings = settings
 
-    async def __serve_build_asgi_app__(self) -> Starlette:
+    async def __serve_build_asgi_app__(self) -> ASGIApp:
         """The application; what is behind it starts and ends with the replica."""
         from serving.api import Api
         from serving.server import Server
 
         logging.getLogger("serving").setLevel(logging.INFO)
-        return Api(Server(self._settings)).app
+        return Api(Server(self._settings))
 
 
 def _keep_internal_server_on_loopback() -> None:
@@ -53,7 +56,8 @@ _deployment = serve.deployment(
     health_check_period_s=1.0,
     health_check_timeout_s=10.0,
     graceful_shutdown_wait_loop_s=0.1,
-    graceful_shutdown_timeout_s=10.0,
+    graceful_shutdown_timeout_s=20.0,  # the ingress's draining, then the fast lane's, then the log
+    max_surge_percent=100,  # a redeploy starts the new replica before the old one goes
     logging_config=LOGGING,
 )(serve.ingress()(Replica))
 
@@ -69,5 +73,6 @@ def app(arguments: dict[str, Any] | None = None) -> Application:
 def build(settings: Settings) -> Application:
     """The application with these settings. Raises PackError, SettingsError."""
     settings.load_packs()  # a wrong pack is found here, not in a replica that cannot start
+    settings.load_keys()
     actor = {"num_cpus": settings.cpus}
     return _deployment.options(num_replicas=settings.replicas, ray_actor_options=actor).bind(settings)

@@ -30,6 +30,8 @@ from nba.snapshot import Snapshot
 
 ALIAS = "champion"
 ARTIFACT = "policy"  # path of the artefact folder among a run's artifacts
+# By itself MLflow's client tries for minutes before it says that its server is not there. The follower asks again soon.
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # seconds
 _log = logging.getLogger(__name__)
 
 
@@ -66,6 +68,8 @@ class MlflowRegistry:
         from mlflow.exceptions import MlflowException
 
         if self._client is None:
+            for name, value in IMPATIENT.items():
+                os.environ.setdefault(name, value)
             self._client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
         try:
             version = self._client.get_model_version_by_alias(model, ALIAS)

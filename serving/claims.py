@@ -30,12 +30,12 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from features.consent import RESTORE as RESTORE_CONSENT
@@ -54,8 +54,7 @@ HELD = 20_000  # unclaimed decisions kept in memory
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True):
     """What became of one claim."""
 
     status: Literal["new", "stored", "conflict", "unclaimed"]

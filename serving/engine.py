@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from features.online import UNKNOWN, FeatureRow
@@ -31,6 +32,7 @@ from serving.errors import ConflictError, OverloadError, UnavailableNowError
 from serving.intake import NOTHING_STORED, Asked, Features, Intake
 from serving.metrics import Metrics
 from serving.settings import Settings
+from serving.together import Together
 from serving.uninterrupted import Uninterrupted
 from serving.wire import DecideBody
 
@@ -59,8 +61,7 @@ class DecisionClaims(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """A decision that may be answered."""
 
     record: DecisionRecord
@@ -74,6 +75,7 @@ class Timing:
 
     started: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)
+    stages: list[tuple[str, float, float]] = field(default_factory=list)  # as they came: name, start and end
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -82,7 +84,9 @@ class Timing:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - before
+            after = time.perf_counter()
+            self.seconds[name] = self.seconds.get(name, 0.0) + after - before
+            self.stages.append((name, before, after))
 
     @property
     def elapsed(self) -> float:
@@ -110,9 +114,33 @@ class Engine:
         self._secret, self._settings, self._metrics, self._clock = secret, settings, metrics, clock
         self._uninterrupted = uninterrupted
         self._busy: dict[str, asyncio.Event] = {}  # decision ids between claim and commit in this process
+        self._together = Together(self._decide_waiting, most=CHUNK)
 
-    async def decide(self, bodies: Sequence[DecideBody | NbaError], timing: Timing) -> list[Made | NbaError]:
-        """One result a body, in order; one that fails spoils none. An error among the bodies is its own result."""
+    async def decide_one(self, body: DecideBody, timing: Timing) -> Made | NbaError:
+        """The result of one body, made together with those that came while others were being made.
+
+        Those of one `timeout_ms` go together: nobody waits for another's slower feature read.
+        """
+        return await self._together.ask((body, timing), body.timeout_ms)
+
+    async def _decide_waiting(self, waiting: Sequence[tuple[DecideBody, Timing]]) -> list[Made | NbaError]:
+        shared = Timing()
+        came = [timing.started for _, timing in waiting]
+        results = await self.decide([body for body, _ in waiting], shared, came=came)
+        self._metrics.took(shared.seconds)
+        for _, timing in waiting:
+            timing.seconds, timing.stages = shared.seconds, shared.stages
+        return results
+
+    async def decide(
+        self, bodies: Sequence[DecideBody | NbaError], timing: Timing, *, came: Sequence[float] | None = None
+    ) -> list[Made | NbaError]:
+        """One result a body, in order; one that fails spoils none. An error among the bodies is its own result.
+
+        `came` is when each was asked, on the clock of `Timing`; None: all when the timing began.
+        """
+        self._metrics.together.observe(len(bodies))
+        since = [timing.started] * len(bodies) if came is None else came
         results: dict[int, Made | NbaError] = {}
         asked: dict[int, Asked] = {}
         for i, body in enumerate(bodies):
@@ -124,48 +152,63 @@ class Engine:
             except NbaError as error:
                 results[i] = error
         with timing.stage("features"):
-            stored = await self._read(list(asked.values()), timing)
+            stored = await self._read(asked, since)
         with timing.stage("policy"):
-            made = await self._make(asked, stored, results, timing)
+            made = await self._make(asked, stored, results, since)
         for i in [i for i in made if asked[i].body.dry_run]:
             results[i] = Made(made.pop(i), replayed=False, dry_run=True)
         results.update(await self._keep(made, timing))
         return [results[i] for i in range(len(bodies))]
 
-    async def _read(self, asked: Sequence[Asked], timing: Timing) -> list[tuple[FeatureRow, bool]]:
+    async def _read(self, asked: Mapping[int, Asked], since: Sequence[float]) -> list[tuple[FeatureRow, bool]]:
         """Consent and features of each request's subject, and whether features are missing for a fault.
 
-        One read a pack, in which Redis looks at a subject's consent before its features.
+        One read a pack, in which Redis looks at a subject's consent before its features; within the shortest of the
+        deadlines that have not passed yet.
         """
+        left = {i: self._left_s(a.body, since[i]) for i, a in asked.items() if a.heeds_consent}
         rows: dict[tuple[str, str], tuple[FeatureRow, bool]] = {}
-        limits = [a.body.timeout_ms - self._settings.answer_margin_ms for a in asked if a.body.timeout_ms is not None]
-        deadline_s = min([self._settings.feature_deadline_ms, *limits]) / 1_000.0
-        for pack in dict.fromkeys(a.pack for a in asked if a.heeds_consent):
+        for pack in dict.fromkeys(asked[i].pack for i in left):
             # Of two requests about one subject the one that lets features be read comes last, and is what is asked.
-            mine = sorted((a for a in asked if a.pack == pack and a.heeds_consent), key=lambda a: a.reads_stored)
-            subjects = list({a.body.subject_id: a.lookup for a in mine}.values())
-            left_s, reader = deadline_s - timing.elapsed, self._features.get(pack)
-            if reader is None or left_s <= 0.0:
-                rows.update({(pack, subject.subject_id): (UNKNOWN, True) for subject in subjects})
+            mine = sorted(
+                (i for i in left if asked[i].pack == pack and left[i] > 0.0), key=lambda i: asked[i].reads_stored
+            )
+            subjects = list({asked[i].body.subject_id: asked[i].lookup for i in mine}.values())
+            reader = self._features.get(pack)
+            if reader is None or not subjects:
                 continue
-            fetched = await reader.fetch(subjects, left_s, now=self._clock())
+            fetched = await reader.fetch(subjects, min(left[i] for i in mine), now=self._clock())
             known = zip(subjects, fetched.rows, strict=True)
             rows.update({(pack, subject.subject_id): (row, fetched.degraded) for subject, row in known})
-        return [_of(a, rows[a.pack, a.body.subject_id]) if a.heeds_consent else (NOTHING_STORED, False) for a in asked]
+        unknown = UNKNOWN, True
+        return [
+            _of(a, rows.get((a.pack, a.body.subject_id), unknown) if left[i] > 0.0 else unknown)
+            if a.heeds_consent
+            else (NOTHING_STORED, False)
+            for i, a in asked.items()
+        ]
+
+    def _left_s(self, body: DecideBody, came: float) -> float:
+        """Seconds that the feature read of a request may take."""
+        longest_ms = self._settings.feature_deadline_ms
+        if body.timeout_ms is None:
+            return longest_ms / 1_000.0
+        waited_ms = (time.perf_counter() - came) * 1_000.0
+        return min(longest_ms, body.timeout_ms - self._settings.answer_margin_ms - waited_ms) / 1_000.0
 
     async def _make(
         self,
         asked: Mapping[int, Asked],
         stored: Sequence[tuple[FeatureRow, bool]],
         results: dict[int, Made | NbaError],
-        timing: Timing,
+        since: Sequence[float],
     ) -> dict[int, DecisionRecord]:
         """The decisions, not yet claimed or logged; where one cannot be made, its error goes into the results."""
         now = self._clock()
         requests: dict[int, DecisionRequest] = {}
         for (i, question), (row, degraded) in zip(asked.items(), stored, strict=True):
             try:
-                _refuse_late(question.body, timing.elapsed)
+                _refuse_late(question.body, time.perf_counter() - since[i])
                 requests[i] = self._intake.request(question, row, degraded=degraded, now=now)
             except NbaError as error:
                 results[i] = error
@@ -229,9 +272,10 @@ class Engine:
                 unfenced.update(to_log)
             if len(results) == len(records):
                 break
-        for result in results.values():
-            if isinstance(result, Made):
-                (self._metrics.replayed if result.replayed else self._metrics.decided)(result.record)
+        made = [result for result in results.values() if isinstance(result, Made)]
+        self._metrics.decided(*[result.record for result in made if not result.replayed])
+        for result in [result for result in made if result.replayed]:
+            self._metrics.replayed(result.record)
         return [results[i] if i in results else _unfenced(record) for i, record in enumerate(records)]
 
     async def _claim(

@@ -18,13 +18,25 @@ class HttpError(NbaError):
     """An answer that is not a result. `status` is its HTTP code."""
 
     status: ClassVar[int] = 422
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
 
 class NotJsonError(HttpError):
     """The body is not JSON."""
 
     code, status = "not_json", 400
+
+
+class UnauthorizedError(HttpError):
+    """There is no key, or none that is known."""
+
+    code, status = "unauthorized", 401
+
+
+class ForbiddenError(HttpError):
+    """The key lacks the role, or is not for the pack."""
+
+    code, status = "forbidden", 403
 
 
 class NotFoundError(HttpError):
@@ -49,6 +61,18 @@ class MethodError(HttpError):
     """The path exists, but not with this method."""
 
     code, status = "method_not_allowed", 405
+
+
+class NotHttpError(HttpError):
+    """What came is no HTTP request."""
+
+    code, status = "not_http", 400
+
+
+class HeadTooLargeError(HttpError):
+    """The request's line and headers are larger than is read."""
+
+    code, status = "head_too_large", 431
 
 
 class SlowBodyError(HttpError):
@@ -79,6 +103,16 @@ class OverloadError(HttpError):
     """More is in flight than the replica admits, or the request's own deadline has passed."""
 
     code, status, retry_after_s = "overloaded", 429, 1
+
+
+class RateError(HttpError):
+    """The key has made more requests than it may."""
+
+    code, status, retry_after_s = "rate_limited", 429, 1
+
+    def __init__(self, message: str, *, help: str, field: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(message, help=help, field=field)
+        self.retry_after_s = retry_after_s
 
 
 class UnavailableNowError(HttpError):

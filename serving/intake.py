@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +9,17 @@ from datetime import datetime
 from typing import Protocol
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from features.online import FeatureRow, Fetched, Lookup
 from nba.decide import check_request
 from nba.decision import DecisionRequest
 from nba.facts import Field, read_facts
+from nba.keyed import keyed_digest
 from nba.pack import Pack
 from nba.snapshot import Snapshot
-from nba.types import Context, Value
+from nba.types import Context
 from serving.errors import InvalidError, NoPolicyError, UnknownPackError
 from serving.wire import DecideBody
 
@@ -27,6 +27,13 @@ PERSONALIZATION = "personalization"  # the purpose without which nothing stored 
 STORED = "features"  # what `degraded` calls a decision that stored features were missing from
 CONSENT = "consent"  # and one that was made on the request's own consent alone
 NOTHING_STORED = FeatureRow({}, {})
+NO_FIELDS: tuple[str, ...] = ()
+_DEGRADED = {  # by whether stored features are missing, and whether consent is
+    (True, True): (STORED, CONSENT),
+    (True, False): (STORED,),
+    (False, True): (CONSENT,),
+    (False, False): (),
+}
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -46,8 +53,7 @@ class Champions(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A request, understood: with the one snapshot it will be decided under."""
 
     body: DecideBody
@@ -57,6 +63,7 @@ class Asked:
     fields: Mapping[str, Field]  # of the moment, without those whose purpose the request withholds
     reads_stored: bool  # whether the request lets stored features be read, and the moment has any
     heeds_consent: bool  # whether what the subject has agreed to can change anything
+    views: frozenset[str]  # that the moment's fields come from
 
     @property
     def lookup(self) -> Lookup:
@@ -69,12 +76,32 @@ class Asked:
         return self.snapshot.pack.pack
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What every request about one moment is measured by."""
+
+    fields: Mapping[str, Field]
+    stored: bool  # whether any of them comes from the feature store
+    heeds_consent: bool
+    views: frozenset[str]  # that they come from
+
+
+def _known(pack: Pack, moment: str) -> _Known:
+    fields = pack.moment_fields(moment)
+    stored = any(f.feature is not None for f in fields.values())
+    heeds_consent = stored or any(f.purpose is not None for f in fields.values())
+    return _Known(fields, stored, heeds_consent, _views(fields))
+
+
 class Intake:
     """Understands requests for the packs that are served."""
 
     def __init__(self, packs: Mapping[str, Pack], champions: Champions, subject_secret: bytes) -> None:
         self._packs, self._champions, self._secret = packs, champions, subject_secret
         self._read_purposes = {name: read_purposes(pack) for name, pack in packs.items()}
+        self._moments = {
+            (name, moment): _known(pack, moment) for name, pack in packs.items() for moment in pack.moments
+        }
 
     def ask(self, body: DecideBody) -> Asked:
         """The request with its pack, moment and its own consent, which can only narrow what is stored.
@@ -82,7 +109,8 @@ class Intake:
         Raises UnknownPackError, UnknownMomentError, InvalidError, NoPolicyError.
         """
         pack = self.pack_of(body.pack)
-        moment_fields = pack.moment_fields(body.moment)
+        pack.moment(body.moment)
+        moment = self._moments[pack.pack, body.moment]
         snapshot = self._champions.snapshot(pack.pack)
         if snapshot is None:
             raise NoPolicyError(
@@ -91,16 +119,18 @@ class Intake:
                 fallback_action=body.baseline_action,
             )
         withheld = {purpose for purpose, given in body.consent.items() if not given}
-        fields = {name: f for name, f in moment_fields.items() if f.purpose not in withheld}
-        stored = any(f.feature is not None for f in moment_fields.values())
+        fields = moment.fields
+        if withheld:
+            fields = {name: f for name, f in fields.items() if f.purpose not in withheld}
         return Asked(
             body=body,
             decision_id=body.decision_id or uuid.uuid4().hex,
             subject=self.subject(body.subject_id),
             snapshot=snapshot,
             fields=fields,
-            reads_stored=stored and withheld.isdisjoint(self._read_purposes[pack.pack]),
-            heeds_consent=stored or any(f.purpose is not None for f in moment_fields.values()),
+            reads_stored=moment.stored and withheld.isdisjoint(self._read_purposes[pack.pack]),
+            heeds_consent=moment.heeds_consent,
+            views=moment.views,
         )
 
     def pack_of(self, name: str | None) -> Pack:
@@ -128,12 +158,16 @@ class Intake:
         fields = asked.fields
         if stored.withheld:
             fields = {name: f for name, f in fields.items() if f.purpose not in stored.withheld}
-        given = {name: value for name, value in body.context.items() if value is not None}
-        report = read_facts(fields, {**_usable(stored.values, fields), **given}, strict=pack.strict)
-        whole = pack.moment_fields(body.moment)
-        values: dict[str, Value] = {name: report.values.get(name) for name in whole}
-        withheld = tuple(name for name in whole if name not in fields)
-        views = {f.feature.partition(":")[0] for f in fields.values() if f.feature is not None}
+        given = body.context
+        if None in given.values():
+            given = {name: value for name, value in given.items() if value is not None}
+        report = read_facts(fields, given, strict=pack.strict, stored=stored.values)
+        whole = asked.snapshot.plans[body.moment].encoder.fields
+        values, views, withheld = report.values, asked.views, NO_FIELDS
+        if fields.keys() != whole.keys():
+            values = {name: report.values.get(name) for name in whole}
+            withheld = tuple(name for name in whole if name not in fields)
+            views = _views(fields)
         request = DecisionRequest(
             decision_id=asked.decision_id,
             context=Context(
@@ -152,21 +186,21 @@ class Intake:
             defaulted=report.defaulted,
             ignored=tuple(name for name in report.ignored if name not in whole),
             age_s={view: age for view, age in stored.age_s.items() if view in views},
-            degraded=(*((STORED,) if degraded else ()), *((CONSENT,) if stored.withheld is None else ())),
+            degraded=_DEGRADED[degraded, stored.withheld is None],
         )
         check_request(asked.snapshot, request)
         return request
 
     def subject(self, subject_id: str) -> str:
         """The keyed hash that stands for a subject everywhere but in the feature read."""
-        return hmac.digest(self._secret, subject_id.encode(), hashlib.sha256).hex()[:32]
+        return keyed_digest(self._secret, subject_id.encode()).hex()[:32]
 
     def fingerprint(self, body: DecideBody) -> str:
         """Keyed hash of a request's body without its decision_id: same id, other fingerprint is a conflict.
 
         Keyed, because the body names the subject and could be guessed from a plain hash.
         """
-        return hmac.digest(self._secret, _canonical(replace(body, decision_id=None)), hashlib.sha256).hex()[:32]
+        return keyed_digest(self._secret, _canonical(replace(body, decision_id=None))).hex()[:32]
 
 
 def read_purposes(pack: Pack) -> frozenset[str]:
@@ -177,6 +211,6 @@ def read_purposes(pack: Pack) -> frozenset[str]:
     return frozenset({PERSONALIZATION, *(f.purpose for f in pack.fields.values() if f.feature and f.purpose)})
 
 
-def _usable(stored: Mapping[str, Value], fields: Mapping[str, Field]) -> dict[str, Value]:
-    """Stored values that are values of their fields: a store's mistake must not be the caller's 422."""
-    return {name: v for name, v in stored.items() if name in fields and fields[name].code(v) is not None}
+def _views(fields: Mapping[str, Field]) -> frozenset[str]:
+    """The feature views that these come from."""
+    return frozenset(f.feature.partition(":")[0] for f in fields.values() if f.feature is not None)

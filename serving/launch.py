@@ -27,11 +27,11 @@ import msgspec
 
 from nba.errors import UnavailableError
 from nba.home import Home
+from serving.access import own_token
 from serving.settings import Settings
 from serving.wire import ReadyAnswer
 
 OBJECT_STORE = 100 * 1024 * 1024  # bytes; nothing here goes through Ray's object store
-KEEP_ALIVE_S = 75
 _log = logging.getLogger(__name__)
 
 
@@ -42,6 +42,7 @@ class Running:
     url: str
     _folder: Path
     _replaced: Mapping[str, str | None] = field(default_factory=dict)
+    fast_url: str | None = None  # of the fast lane
 
     def stop(self) -> None:
         """Lets what is in flight finish, then ends Serve, Ray and the ingress; waits for them."""
@@ -67,10 +68,14 @@ def start(settings: Settings) -> Running:
     Sets environment variables that Ray's processes inherit, until `stop`. Raises UnavailableError where the port is
     taken, where there is no policy to serve, or where it is not ready in time; nothing is left running then.
     """
-    _refuse_taken(settings.host, settings.port)
+    settings.load_keys()
+    for port in filter(None, (settings.port, settings.lane_port)):
+        _refuse_taken(settings.host, port)
     folder = runtime_folder()
     replaced = _replace(environment(settings, folder))
-    running = Running(f"http://{_url_host(settings.host)}:{settings.port}", folder, replaced)
+    at = f"http://{_url_host(_near(settings.host))}"
+    fast_url = f"{at}:{settings.lane_port}" if settings.lane_port else None
+    running = Running(f"{at}:{settings.port}", folder, replaced, fast_url)
     try:
         _start_serve(settings, folder)
         _wait_until_ready(running.url, settings)
@@ -101,7 +106,7 @@ def _start_serve(settings: Settings, folder: Path) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(
         proxy_location="HeadOnly",
-        http_options={"host": settings.host, "port": settings.port, "keep_alive_timeout_s": KEEP_ALIVE_S},
+        http_options={"host": settings.host, "port": settings.port, "keep_alive_timeout_s": int(settings.keep_alive_s)},
         logging_config=LOGGING,
     )
     try:
@@ -116,7 +121,8 @@ def _start_serve(settings: Settings, folder: Path) -> None:
 def _wait_until_ready(url: str, settings: Settings) -> None:
     """Returns once the server can decide. Raises UnavailableError where it cannot, or not in time."""
     deadline, ready = time.monotonic() + settings.start_timeout_s, None
-    with httpx.Client(trust_env=False, timeout=2.0) as client:
+    headers = {"authorization": f"Bearer {own_token(Home(settings.home).secret('own'))}"}
+    with httpx.Client(trust_env=False, timeout=2.0, headers=headers) as client:
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.HTTPError, msgspec.MsgspecError):
                 ready = msgspec.json.decode(client.get(f"{url}/readyz").content, type=ReadyAnswer)
@@ -151,13 +157,15 @@ def environment(settings: Settings, folder: Path) -> dict[str, str | None]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         # HAProxy waits for ever unless told otherwise.
-        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(KEEP_ALIVE_S),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(int(settings.keep_alive_s)),
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "30",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
         # A dead replica is seen within a second, a dead ingress replaced within seven.
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "1",
+        # By itself Serve kills an ingress that takes 5 s to start, as it does on a busy machine, and the start fails.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
         # A Ray of one machine, whatever the name says: all of its own servers then listen on loopback only.
@@ -236,6 +244,11 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _near(host: str) -> str:
+    """The address by which this machine reaches what listens on the host."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # it is asked, not listened on
 
 
 def _url_host(host: str) -> str:

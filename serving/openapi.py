@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Literal
 
@@ -11,18 +11,29 @@ import msgspec
 from msgspec import Struct
 
 from serving import wire
+from serving.keys import Role
 
 _ERRORS: dict[int, str] = {
     400: "not JSON",
+    401: "no key, or none that is known",
+    403: "the key lacks the role, or is not for the pack",
     404: "unknown pack, moment or decision",
     408: "the body did not arrive in time",
     409: "the same key came before with something else in it",
     413: "the body is too large",
     422: "a field is wrong: `error.field` says which",
-    429: "more is in flight than the replica admits: come back after `Retry-After` seconds",
+    429: "more is in flight than the replica admits, or than the key may: come back after `Retry-After` seconds",
     503: "it cannot be logged or stored, or the server is starting: do `fallback_action`, come back as in 429",
 }
 _POSTED = (400, 408, 413, 422, 429, 503)
+_PARAMETERS = {"subject_id": msgspec.json.schema(wire.Id)}  # any other is looked up, whatever it is
+_NAMES = {  # of an operation and code: parameters of other operations, and where the exchange names them
+    ("decide", 201): {"decision_id": "$response.body#/decision_id", "subject_id": "$request.body#/subject_id"},
+    ("state_consent", 200): {"subject_id": "$request.path.subject_id"},
+}
+_GUARDED = (401, 403, 429, 503)  # of an operation that has roles, where there are keys
+ANY: tuple[Role, ...] = ("decide", "reward", "admin")
+OPEN: tuple[Role, ...] = ()  # no key is needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,7 @@ class Operation:
     body: type[Struct] | None = None
     errors: tuple[int, ...] = ()
     many: bool = False  # the body may also be a list of those
+    roles: tuple[Role, ...] = field(kw_only=True)  # one of which a key needs
 
 
 OPERATIONS = (
@@ -51,6 +63,7 @@ OPERATIONS = (
         },
         wire.DecideBody,
         (*_POSTED, 404, 409),
+        roles=("decide",),
     ),
     Operation(
         "POST",
@@ -60,6 +73,7 @@ OPERATIONS = (
         {200: ("the results in order, each an answer or an error", wire.BatchAnswer)},
         wire.BatchBody,
         _POSTED,
+        roles=("decide",),
     ),
     Operation(
         "POST",
@@ -69,6 +83,7 @@ OPERATIONS = (
         {202: ("it is in the log", wire.RewardAnswer), 200: ("it was there before", wire.RewardAnswer)},
         wire.RewardBody,
         (*_POSTED, 404, 409),
+        roles=("reward",),
     ),
     Operation(
         "POST",
@@ -78,6 +93,7 @@ OPERATIONS = (
         {202: ("it is in the log", wire.AcceptedAnswer)},
         wire.ActivateBody,
         (*_POSTED, 404),
+        roles=("decide", "reward"),
     ),
     Operation(
         "POST",
@@ -87,6 +103,7 @@ OPERATIONS = (
         {202: ("it is in the log", wire.AcceptedAnswer)},
         wire.OverrideBody,
         (*_POSTED, 404),
+        roles=("reward",),
     ),
     Operation(
         "GET",
@@ -95,6 +112,7 @@ OPERATIONS = (
         "A decision's whole record, and where it stands.",
         {200: ("the record", wire.DecisionAnswer)},
         errors=(404, 503),
+        roles=("admin",),
     ),
     Operation(
         "POST",
@@ -103,6 +121,7 @@ OPERATIONS = (
         "Make a decision again from the log and the policy version it was made with.",
         {200: ("whether it came out the same, and the difference", wire.ReplayAnswer)},
         errors=(404, 429, 503),
+        roles=("admin",),
     ),
     Operation(
         "POST",
@@ -115,6 +134,7 @@ OPERATIONS = (
         wire.EventBody,
         _POSTED,
         many=True,
+        roles=("reward",),
     ),
     Operation(
         "GET",
@@ -124,6 +144,7 @@ OPERATIONS = (
         "of counts as granted, and a decision's own `consent` can only narrow what is stored.",
         {200: ("what is stored; no purposes where that is nothing", wire.ConsentAnswer)},
         errors=(422, 503),
+        roles=("admin",),
     ),
     Operation(
         "PUT",
@@ -138,6 +159,7 @@ OPERATIONS = (
         {200: ("what is stored now", wire.ConsentAnswer)},
         wire.ConsentBody,
         _POSTED,
+        roles=("admin",),
     ),
     Operation(
         "GET",
@@ -145,6 +167,7 @@ OPERATIONS = (
         "policies",
         "What serves each pack, since when, and what was rejected.",
         {200: ("one entry a pack", wire.PoliciesAnswer)},
+        roles=ANY,
     ),
     Operation(
         "GET",
@@ -153,24 +176,59 @@ OPERATIONS = (
         "The catalogue in force.",
         {200: ("the pack", wire.PackAnswer)},
         errors=(404,),
+        roles=ANY,
     ),
-    Operation("GET", "/healthz", "healthz", "Whether the process lives.", {200: ("it does", wire.HealthAnswer)}),
+    Operation(
+        "GET",
+        "/healthz",
+        "healthz",
+        "Whether the process lives.",
+        {200: ("it does", wire.HealthAnswer)},
+        roles=OPEN,
+    ),
     Operation(
         "GET",
         "/readyz",
         "readyz",
         "Whether decisions can be made: a policy is loaded and the log can be written.",
         {200: ("they can; `status` says whether as they should", wire.ReadyAnswer), 503: ("not yet", wire.ReadyAnswer)},
+        roles=OPEN,
     ),
-    Operation("GET", "/metrics", "metrics", "Counters of this replica for Prometheus.", {200: ("plain text", None)}),
-    Operation("GET", "/openapi.json", "openapi", "This description.", {200: ("OpenAPI 3.1", None)}),
-    Operation("GET", "/docs", "docs", "This description, to read.", {200: ("a page", None)}),
+    Operation(
+        "GET",
+        "/metrics",
+        "metrics",
+        "Counters of every replica of this machine for Prometheus.",
+        {200: ("plain text", None)},
+        roles=("admin",),
+    ),
+    Operation(
+        "GET",
+        "/openapi.json",
+        "openapi",
+        "This description.",
+        {200: ("OpenAPI 3.1", None)},
+        roles=OPEN,
+    ),
+    Operation(
+        "GET",
+        "/docs",
+        "docs",
+        "This description, to read.",
+        {200: ("a page", None)},
+        roles=OPEN,
+    ),
 )
 
 
-def document(version: str) -> dict[str, Any]:
-    """The description of the server as OpenAPI 3.1."""
-    types = {wire.ErrorAnswer, *(o.body for o in OPERATIONS), *(t for o in OPERATIONS for _, t in o.answers.values())}
+def document(version: str, *, keys: bool = False) -> dict[str, Any]:
+    """The description of the server as OpenAPI 3.1; `keys`: of one that lets nobody in without."""
+    types = {
+        wire.ErrorAnswer,
+        *((wire.ReadyStatusAnswer,) if keys else ()),
+        *(o.body for o in OPERATIONS),
+        *(t for o in OPERATIONS for _, t in o.answers.values()),
+    }
     known = sorted((t for t in types if t is not None), key=lambda t: t.__name__)
     schemas, components = msgspec.json.schema_components(known, ref_template="#/components/schemas/{name}")
     reference = dict(zip(known, schemas, strict=True))
@@ -179,23 +237,33 @@ def document(version: str) -> dict[str, Any]:
     components["BatchAnswer"]["properties"]["results"]["items"] = {
         "anyOf": [reference[wire.DecideAnswer], reference[wire.ErrorAnswer]]
     }
+    components["EventBody"].update(_NPS_SAYS_A_NUMBER)
+    _simplify(components)
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, reference)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, reference, keys=keys)
+    secured = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if keys else {}
     return {
         "openapi": "3.1.0",
         "info": {"title": "nba: a next-best-action decision server", "version": version},
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components, **secured},
     }
 
 
-def _operation(operation: Operation, reference: Mapping[type[Struct], dict[str, Any]]) -> dict[str, Any]:
+_NPS_SAYS_A_NUMBER = {
+    "if": {"required": ["event"], "properties": {"event": {"const": "nps"}}},
+    "then": {"required": ["value"], "properties": {"value": {"type": "number", "minimum": 0, "maximum": 10}}},
+}
+
+
+def _operation(operation: Operation, reference: Mapping[type[Struct], dict[str, Any]], *, keys: bool) -> dict[str, Any]:
     described: dict[str, Any] = {"operationId": operation.name, "summary": operation.does, "responses": {}}
-    names = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
+    names = _parameters(operation)
     if names:
         described["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+            {"name": name, "in": "path", "required": True, "schema": _PARAMETERS.get(name, {"type": "string"})}
+            for name in names
         ]
     if operation.body is not None:
         required = operation.body is not wire.ActivateBody
@@ -206,14 +274,48 @@ def _operation(operation: Operation, reference: Mapping[type[Struct], dict[str, 
     for code, (meaning, kind) in operation.answers.items():
         response: dict[str, Any] = {"description": meaning}
         if kind is not None:
-            response["content"] = _json(reference[kind])
+            schema = reference[kind]
+            if keys and kind is wire.ReadyAnswer:
+                schema = {"anyOf": [schema, reference[wire.ReadyStatusAnswer]]}
+            response["content"] = _json(schema)
+        if links := _links(operation, code):
+            response["links"] = links
         described["responses"][str(code)] = response
-    for code in sorted(operation.errors):
+    guarded = keys and operation.roles
+    if guarded:
+        described["security"] = [{"key": []}]
+        described["description"] = f"A key needs the role {' or '.join(operation.roles)}."
+    for code in sorted({*operation.errors, *(_GUARDED if guarded else ())}):
         described["responses"][str(code)] = {
             "description": _ERRORS[code],
             "content": _json(reference[wire.ErrorAnswer]),
         }
     return described
+
+
+def _simplify(schema: Any) -> None:
+    """Makes a pair of one type a list of two of it: not every reader of OpenAPI 3.1 knows `prefixItems`."""
+    if isinstance(schema, dict):
+        pair = schema.get("prefixItems", ())
+        if pair and all(item == pair[0] for item in pair):
+            del schema["prefixItems"]
+            schema["items"] = pair[0]
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        _simplify(inner)
+
+
+def _parameters(operation: Operation) -> list[str]:
+    return [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
+
+
+def _links(operation: Operation, code: int) -> dict[str, Any]:
+    """What can be asked next about what this answer names."""
+    return {
+        f"{follower.name}_of_{named}": {"operationId": follower.name, "parameters": {named: where}}
+        for named, where in _NAMES.get((operation.name, code), {}).items()
+        for follower in OPERATIONS
+        if _parameters(follower) == [named]
+    }
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Protocol, TypeVar
 
-from nba.errors import LogError, UnavailableError, UnknownActionError
+from nba.errors import LogError, UnavailableError, UnknownActionError, shown
 from nba.pack import Outcome, Pack
 from nba.records import ActivationRecord, DecisionRecord, OverrideRecord, Record, RewardRecord
 from nba.settle import close_window, settle
@@ -28,7 +28,12 @@ from serving.wire import ActivateBody, DecisionAnswer, OverrideBody, RewardBody
 REMEMBERED = 100_000  # decisions whose activation and early close this replica keeps in memory
 _STATES = {"immature": "waiting", "not_activated": "awaiting_activation", "default": "closed"}
 V = TypeVar("V")
+May = Callable[[str], bool]  # whether the caller may see this pack
 Status = Literal["joined", "late", "awaiting_activation", "duplicate"]
+
+
+def _anything(pack: str) -> bool:
+    return True
 
 
 class RewardClaims(Protocol):
@@ -66,26 +71,25 @@ class Outcomes:
         self._activated: OrderedDict[str, datetime] = OrderedDict()
         self._closing: OrderedDict[str, RewardRecord] = OrderedDict()  # the report that closed a window early
 
-    async def decision(self, decision_id: str) -> DecisionRecord:
-        """The decision of this id, from the state store or the log. Raises UnknownDecisionError."""
+    async def decision(self, decision_id: str, *, may: May = _anything) -> DecisionRecord:
+        """The decision of this id, from the state store or the log.
+
+        Raises UnknownDecisionError, also where it is of a pack that the caller may not see.
+        """
         try:
             record = await self._claims.find(decision_id)
         except UnavailableError:
             record = None
         if record is None:
             record = canonical(await self._archive.find(decision_id))
-        if record is None:
-            raise UnknownDecisionError(
-                f"no decision {decision_id!r}", help="use the decision_id of an answer", field="decision_id"
-            )
-        return record
+        return _seen(record, decision_id, may)
 
-    async def reward(self, decision_id: str, body: RewardBody) -> Status:
+    async def reward(self, decision_id: str, body: RewardBody, *, may: May = _anything) -> Status:
         """Logs an outcome; where it went.
 
         Raises UnknownDecisionError, InvalidError, ConflictError, UnavailableNowError.
         """
-        record = await self.decision(decision_id)
+        record = await self.decision(decision_id, may=may)
         pack = self._pack(record)
         outcome = _outcome(pack, body)
         now = self._clock()
@@ -142,17 +146,17 @@ class Outcomes:
             _remember(self._activated, decision_id, min(times))
         return self._activated[decision_id]
 
-    async def activate(self, decision_id: str, body: ActivateBody) -> None:
+    async def activate(self, decision_id: str, body: ActivateBody, *, may: May = _anything) -> None:
         """Logs that the action was shown. Raises UnknownDecisionError, UnavailableNowError."""
-        record = await self.decision(decision_id)
+        record = await self.decision(decision_id, may=may)
         activation = ActivationRecord(decision_id=record.decision_id, activated_at=body.activated_at or self._clock())
         await self._uninterrupted.run(self._append(activation))
         first = self._activated.get(decision_id, activation.activated_at)
         _remember(self._activated, decision_id, min(first, activation.activated_at))
 
-    async def override(self, decision_id: str, body: OverrideBody) -> None:
+    async def override(self, decision_id: str, body: OverrideBody, *, may: May = _anything) -> None:
         """Logs that a person chose otherwise. Raises UnknownDecisionError, UnknownActionError, UnavailableNowError."""
-        record = await self.decision(decision_id)
+        record = await self.decision(decision_id, may=may)
         if body.action_id not in record.decision.candidates:
             raise UnknownActionError(
                 f"moment {record.decision.context.moment!r} has no action {body.action_id!r}",
@@ -164,10 +168,10 @@ class Outcomes:
         )
         await self._uninterrupted.run(self._append(override))
 
-    async def look(self, decision_id: str) -> DecisionAnswer:
+    async def look(self, decision_id: str, *, may: May = _anything) -> DecisionAnswer:
         """A decision's whole record and where it stands, from the log. Raises UnknownDecisionError."""
         found = await self._archive.find(decision_id)
-        record = canonical(found) or await self.decision(decision_id)
+        record = _seen(canonical(found) or await self.decision(decision_id, may=may), decision_id, may)
         rewards, activations, overrides = _sorted(found)
         settled = settle(record, rewards, activations, overrides, self._pack(record), as_of=self._clock())
         return DecisionAnswer(
@@ -197,6 +201,15 @@ class Outcomes:
 def only_report(decision_id: str, outcome: str) -> str:
     """The idempotency key of a report that came without: one report of an outcome a decision."""
     return "auto-" + hashlib.sha256(f"{decision_id}\0{outcome}".encode()).hexdigest()[:32]
+
+
+def _seen(record: DecisionRecord | None, decision_id: str, may: May) -> DecisionRecord:
+    """The record. Raises UnknownDecisionError where there is none, or none for the caller: nobody can tell which."""
+    if record is None or not may(record.decision.pack):
+        raise UnknownDecisionError(
+            f"no decision {shown(decision_id)}", help="use the decision_id of an answer", field="decision_id"
+        )
+    return record
 
 
 def _outcome(pack: Pack, body: RewardBody) -> Outcome:

@@ -7,16 +7,17 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from features.consent import ConsentStore
 from features.events import EventStore
 from features.online import OnlineReader
 from features.plan import FeatureStoreError, ReadPlan, load_plan, plan_path
-from features.redis_server import redis_url
+from features.redis_server import nearest_url, redis_url
 from nba.errors import LogError
 from nba.home import Home
-from nba.log import LogWriter, read_records
+from nba.log import LogWriter
+from nba.log.recent import recent_records
 from nba.pack import Pack
 from serving.answers import policy_answer
 from serving.archive import Archive
@@ -28,13 +29,16 @@ from serving.events import Events
 from serving.intake import Intake, read_purposes
 from serving.metrics import Metrics
 from serving.outcomes import Outcomes
+from serving.pages import PAGE_S, Pages
 from serving.replay import Replayer
 from serving.settings import Settings
+from serving.shipper import Shipper
 from serving.uninterrupted import Uninterrupted
 from serving.wire import ReadyAnswer, ServingAnswer
 
 CLAIM_DAYS = 30  # how long after its window closes a decision is kept where a retry finds it at once
 CLAIMS_WAIT_S = 5.0  # longest time a start waits for the claims
+CLOCKS_S = 3_600.0  # by which this machine's clock and the state store's may differ
 UNSETTLED_POLL_S = 0.05
 NO_REDIS = "redis://127.0.0.1:1/0"  # where nobody listens: claims are down until there is one
 _log = logging.getLogger(__name__)
@@ -55,9 +59,14 @@ class Server:
         self.settings, self.packs = settings, settings.load_packs()
         self.home = Home(settings.home)
         self.metrics = Metrics()
-        self.log = LogWriter(self.home.log)
-        url = settings.redis_url or redis_url(self.home)
+        self.log = LogWriter(self.home.log, roll_s=settings.log_roll_s)
+        self.metrics.log_lag.set_function(lambda: self.log.lag_s)
+        self.metrics.log_since_sync.set_function(lambda: self.log.since_sync_s)
+        self.pages = Pages(self.home.metrics, self._own_page)
+        self.shipper = Shipper(self.home.log, settings.log_archive, poll_s=settings.ship_poll_s, metrics=self.metrics)
+        url = nearest_url(self.home, settings.redis_url or redis_url(self.home))
         timeout_s = settings.claim_timeout_ms / 1_000.0
+        self._clock, self._claimed_for = clock, timedelta(seconds=_claim_ttl_s(self.packs) + CLOCKS_S)
         self.claims = Claims(url or NO_REDIS, ttl_s=_claim_ttl_s(self.packs), timeout_s=timeout_s)
         self.champions = ChampionFollower(
             self.packs,
@@ -110,6 +119,7 @@ class Server:
         self._claims_settled = asyncio.Event()
         self._started = False
         self._keeping: asyncio.Task[None] | None = None
+        self._showing: asyncio.Task[None] | None = None
 
     def _plan(self, name: str, pack: Pack) -> ReadPlan | None:
         """How the pack's stored features are read; None where it stores none, or where that cannot be known."""
@@ -130,6 +140,9 @@ class Server:
         """
         self.champions.start()
         self._keeping = asyncio.create_task(self._keep_claims())
+        self.pages.open()
+        self._showing = asyncio.create_task(self._show_metrics())
+        self.shipper.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLAIMS_WAIT_S):
                 await self._claims_settled.wait()
@@ -139,7 +152,7 @@ class Server:
         """Asks the state store, again and again, whether it is there and to be trusted; rebuilds it from the log."""
         while True:
             try:
-                await self.claims.ensure(lambda: read_records(self.home.log))
+                await self.claims.ensure(lambda: recent_records(self.home.log, self._clock() - self._claimed_for))
             except LogError:
                 _log.exception("the state store cannot be rebuilt")
             settled = self.claims.state in ("ready", "down")  # else another replica is rebuilding, or will
@@ -147,20 +160,29 @@ class Server:
                 self._claims_settled.set()
             await asyncio.sleep(self.settings.rebuild_poll_s if settled else UNSETTLED_POLL_S)
 
+    async def _show_metrics(self) -> None:
+        """Writes this replica's page, again and again, for the others that are asked for it."""
+        while True:
+            await asyncio.to_thread(self.pages.write)
+            await asyncio.sleep(PAGE_S)
+
     async def close(self) -> None:
         """Ends everything, after what was claimed is logged."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeping
+        for task in (self._keeping, self._showing):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         await self._uninterrupted.drain()
         await asyncio.to_thread(self.champions.stop)
         await asyncio.to_thread(self.log.close)
+        await self.shipper.close()  # last, so that the segments this replica wrote are shipped too
         for reader in self.features.values():
             await reader.close()
         await self._consent_store.close()
         await self._event_store.close()
         await self.claims.close()
+        self.pages.close()
 
     def serving(self) -> list[ServingAnswer]:
         """What serves each pack."""
@@ -183,17 +205,22 @@ class Server:
         able = self.log.healthy and self._started
         able = able and all(self.champions.snapshot(name) is not None for name in self.packs)
         sound = self.claims.state == "ready" and not self.feature_trouble
+        sound = sound and not self.shipper.trouble
         sound = sound and not any(self.champions.serving(name).degraded for name in self.packs)
         return ReadyAnswer(
             status=("ready" if sound else "degraded") if able else "not_ready",
             log="writable" if self.log.healthy else "failing",
             claims=f"{self.claims.state}: {self.claims.reason}" if self.claims.reason else self.claims.state,
             features={name: self.feature_trouble.get(name, "ready") for name in self.packs},
+            archive=self.shipper.state,
             policies=self.serving(),
         )
 
-    def metrics_page(self) -> bytes:
-        """What this replica has counted, for Prometheus."""
+    async def metrics_page(self) -> bytes:
+        """What all replicas of this machine have counted, for Prometheus."""
+        return await asyncio.to_thread(self.pages.all)
+
+    def _own_page(self) -> bytes:
         served = {s.pack: (s.policy.version, s.policy.kind) for s in self.serving() if s.policy is not None}
         return self.metrics.render(claims=self.claims.state, champions=served)
 

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from features import redis_server
-from features.redis_server import RedisServer, redis_url
+from features.redis_server import RedisServer, nearest_url, redis_url
 from nba.errors import UnavailableError
 from nba.home import Home
 
@@ -89,13 +89,38 @@ def test_it_asks_for_the_password_and_listens_on_loopback(home: Home) -> None:
         assert kept(server.url) is None
 
 
+def test_whoever_is_on_the_machine_reaches_it_by_its_socket_file(tmp_path: Path) -> None:
+    home = Home(tmp_path / "ö")
+    with RedisServer.start(home) as server:
+        near = nearest_url(home, server.url)
+        assert near is not None
+        assert near.startswith("unix://")
+        with redis.Redis.from_url(near) as by_file, redis.Redis.from_url(server.url) as by_port:
+            by_file.set("x", "1")
+            assert by_port.get("x") == b"1"
+        assert (home.redis / "redis.sock").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("url", [None, "redis://127.0.0.1:1/0"])
+def test_another_redis_is_reached_as_its_url_says(home: Home, url: str | None) -> None:
+    with RedisServer.start(home):
+        assert nearest_url(home, url) == url
+
+
+def test_a_home_too_deep_for_a_socket_file_does_without(tmp_path: Path) -> None:
+    home = Home(tmp_path / ("x" * 90))
+    with RedisServer.start(home) as server:
+        assert nearest_url(home, server.url) == server.url
+
+
 def test_others_see_no_password_on_its_command_line_or_in_its_files(home: Home) -> None:
     password = home.secret("redis").hex()
     with RedisServer.start(home) as server:
         assert password in server.url
         assert password not in repr(server)
         assert password not in " ".join(psutil.Process(state(home)["pid"]).cmdline())
-        assert not [path for path in home.redis.iterdir() if password.encode() in path.read_bytes()]
+        files = [path for path in home.redis.iterdir() if path.is_file()]
+        assert not [path for path in files if password.encode() in path.read_bytes()]
 
 
 def test_its_files_are_the_owners_only(home: Home) -> None:

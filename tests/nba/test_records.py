@@ -76,7 +76,13 @@ def test_a_value_keeps_every_bit(value: float) -> None:
     assert back.value.hex() == value.hex()
 
 
-@given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))])))
+@given(
+    st.datetimes(
+        datetime(1970, 1, 2),
+        datetime(2999, 12, 30),
+        timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))]),
+    )
+)
 def test_a_time_keeps_its_microsecond_and_offset(time: datetime) -> None:
     back = decode_record(encode_record(msgspec.structs.replace(REWARD, observed_at=time)))
     assert isinstance(back, RewardRecord)

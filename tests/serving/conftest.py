@@ -96,7 +96,7 @@ class Scene:
         for change in self.changes:
             change(server)
         await server.start()
-        transport = httpx.ASGITransport(Api(server).app)
+        transport = httpx.ASGITransport(Api(server))
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://nba") as client:
                 await until(lambda: server.ready().status != "not_ready" or self.registry.alias is None)
@@ -132,22 +132,26 @@ def _planned(name: str, feature: str, kind: str) -> PlannedFeature:
     )
 
 
-@pytest.fixture
-def stored_scene(scene: Scene, support: Pack) -> Scene:
-    """A scene with a feature store: what stored fields there are is read as Feast lays them out."""
-    features = tuple(_planned(name, f.feature, f.type) for name, f in support.fields.items() if f.feature)
-    plan = ReadPlan(
+def stored_plan(pack: Pack) -> ReadPlan:
+    """A plan that reads the pack's stored fields as Feast lays them out."""
+    features = tuple(_planned(name, f.feature, f.type) for name, f in pack.fields.items() if f.feature)
+    return ReadPlan(
         schema=SCHEMA,
-        pack="support",
-        pack_digest=support.digest,
-        service="support_v1",
+        pack=pack.pack,
+        pack_digest=pack.digest,
+        service=f"{pack.pack}_v1",
         fingerprint="",
         project="nba_decisions",
         key_prefix=b"prefix",
         views=tuple(dict.fromkeys(f.view for f in features)),
         features=features,
     )
-    save_plan(plan_path(Home(scene.home), support), plan)
+
+
+@pytest.fixture
+def stored_scene(scene: Scene, support: Pack) -> Scene:
+    """A scene with a feature store."""
+    save_plan(plan_path(Home(scene.home), support), stored_plan(support))
     return scene
 
 

@@ -232,17 +232,21 @@ def test_the_contract_holds_through_ray(server: Process, body: Callable[..., dic
             assert client.post(f"/v1/decisions/sys-b-{i}/replay").json() == {"identical": True}
         assert client.get("/v1/decisions/sys-1").json()["state"] == "joined"
         assert "nba_decisions_total" in client.get("/metrics").text
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port + 1}", trust_env=False, timeout=10.0) as fast:
+        assert fast.post("/v1/decide", json=body(decision_id="sys-1")).json() == again.json()
+        assert fast.get("/readyz").json()["lane"] == f"127.0.0.1:{server.port + 1}"
 
 
 def test_everything_listens_on_loopback_only(server: Process) -> None:
     listening = {
-        (process.name(), connection.laddr.ip)
+        (process.name(), connection.laddr.ip, connection.laddr.port)
         for process in server.tree()
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     }
-    assert ("haproxy", "127.0.0.1") in listening
-    assert {ip for _, ip in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
+    assert ("haproxy", "127.0.0.1", server.port) in listening
+    assert server.port + 1 in {port for _, _, port in listening}, "the fast lane"
+    assert {ip for _, ip, _ in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
 
 
 def test_a_second_server_on_the_port_is_refused_with_a_sentence(server: Process) -> None:
@@ -312,7 +316,7 @@ def test_a_restart_keeps_answers_and_a_stop_leaves_no_process(
 def test_without_a_policy_it_refuses_to_start_and_leaves_nothing(
     tmp_path: Path, module_redis: str, serving_port: int
 ) -> None:
-    port = serving_port + 1
+    port = serving_port + 2  # the next one is that of the fast lane
     empty = Process(tmp_path, module_redis, port)
     with pytest.raises(AssertionError, match="there is no policy to serve for pack 'support'"):
         empty.start()

@@ -113,7 +113,7 @@ class Rig:
 
     async def decide(self, **changes: object) -> Made | NbaError:
         given = {"subject_id": "u", "moment": "tone_tuner", "decision_id": "d", **changes}
-        return (await self.engine.decide([DecideBody(**given)], Timing()))[0]  # type: ignore[arg-type]
+        return await self.engine.decide_one(DecideBody(**given), Timing())  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -260,6 +260,42 @@ def test_a_caller_that_goes_away_does_not_stop_what_was_claimed_from_being_logge
 
     play(scenario)
     assert rig.told == ["claim", "log", "commit"]
+
+
+def test_what_comes_while_another_is_decided_is_claimed_logged_and_committed_in_one_go(rig: Rig) -> None:
+    async def scenario() -> None:
+        first = asyncio.create_task(rig.decide(decision_id="a"))
+        while not rig.told:
+            await asyncio.sleep(0)
+        rest = [rig.decide(decision_id=name) for name in "bcd"]
+        assert all(isinstance(made, Made) for made in await asyncio.gather(first, *rest))
+
+    play(scenario)
+    assert rig.told == ["claim", "log", "commit"] * 2
+    assert [r.decision_id for r in rig.log.records if isinstance(r, DecisionRecord)] == list("abcd")
+
+
+def test_a_decision_does_not_depend_on_who_was_decided_with_it(rig: Rig) -> None:
+    together: list[Made | NbaError] = []
+
+    async def scenario() -> None:
+        together.extend(await asyncio.gather(*(rig.decide(decision_id=f"d-{i}", dry_run=True) for i in range(20))))
+        for i, made in enumerate(together):
+            assert await rig.decide(decision_id=f"d-{i}", dry_run=True) == made
+
+    play(scenario)
+    assert len({made.record.decision.draw for made in together if isinstance(made, Made)}) == 20
+
+
+def test_one_that_waited_too_long_is_dropped_and_those_decided_with_it_are_not(rig: Rig) -> None:
+    async def scenario() -> None:
+        late, body = Timing(), DecideBody(subject_id="u", moment="tone_tuner", timeout_ms=5_000)
+        late.started -= 6.0
+        refused, made = await asyncio.gather(*(rig.engine.decide_one(body, timing) for timing in (late, Timing())))
+        assert isinstance(refused, OverloadError)
+        assert isinstance(made, Made)
+
+    play(scenario)
 
 
 def test_a_request_past_its_own_deadline_is_dropped_before_it_is_sampled(rig: Rig) -> None:

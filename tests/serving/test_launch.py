@@ -10,8 +10,10 @@ import pytest
 
 from nba.errors import UnavailableError
 from serving import launch
+from serving.lane import listener
 from serving.settings import Settings
 from serving.wire import PolicyAnswer, ReadyAnswer, ServingAnswer
+from tests.conftest import free_port
 
 HAPROXY_LONGEST = 97  # characters of a socket's path
 
@@ -25,6 +27,14 @@ def test_a_taken_port_is_refused_with_a_sentence_before_anything_starts(tmp_path
             launch.start(Settings(home=tmp_path, port=port))
     assert str(port + 1) in refused.value.help
     assert "RAY_SERVE_ENABLE_HA_PROXY" not in os.environ
+
+
+def test_the_fast_lane_shares_its_port_with_its_own_replicas_only(tmp_path: Path) -> None:
+    port = free_port()
+    with listener("127.0.0.1", port) as taken:
+        taken.listen()
+        with pytest.raises(UnavailableError, match=f"port {port} on 127.0.0.1 is taken"):
+            launch.start(Settings(home=tmp_path, port=free_port(), fast_port=port))
 
 
 def test_the_environment_is_the_fast_and_closed_one(tmp_path: Path) -> None:

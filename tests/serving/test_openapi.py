@@ -97,3 +97,16 @@ def test_the_page_stands_alone() -> None:
     assert "/v1/decide:batch" in page
     assert "http://" not in page
     assert "<script" not in page
+
+
+def test_a_decision_leads_to_all_that_can_be_asked_of_it() -> None:
+    links = DOCUMENT["paths"]["/v1/decide"]["post"]["responses"]["201"]["links"]
+    told = {link["operationId"] for link in links.values() if "decision_id" in link["parameters"]}
+    assert told == {"reward", "activate", "override", "decision", "replay"}
+    assert links["reward_of_decision_id"]["parameters"] == {"decision_id": "$response.body#/decision_id"}
+
+
+@pytest.mark.parametrize("value", [None, 11, -1])
+def test_the_description_says_that_nps_has_an_answer_from_0_to_10(value: float | None) -> None:
+    with pytest.raises(Exception, match=r"is not of type|greater than|less than"):
+        checked("EventBody", {"subject_id": "u", "event": "nps", "value": value})

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from serving import wire
 from serving.errors import InvalidError, NotJsonError
 from serving.wire import ActivateBody, DecideBody, RewardBody, read_batch, read_body, refuse_ambiguous
 
@@ -78,3 +83,51 @@ def test_a_batch_keeps_its_order_and_each_error_its_place() -> None:
 def test_a_batch_that_is_not_json_is_refused_whole() -> None:
     with pytest.raises(NotJsonError):
         read_batch(b'{"decisions":[%b,{]}' % GOOD)
+
+
+_keys = st.sampled_from(['"a"', '"b:"', '"c\\u003a"', '" "'])
+_texts = st.sampled_from(
+    ['"::"', '"\\u003a"', '"x"', "1", "-9223372036854775808", "9223372036854775808", "1e3", "null"]
+)
+_bodies = st.recursive(
+    _texts,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda parts: "[" + ",".join(parts) + "]"),
+        st.lists(st.tuples(_keys, st.sampled_from([":", " : "]), inner), max_size=3).map(
+            lambda pairs: "{" + ",".join(key + colon + value for key, colon, value in pairs) + "}"
+        ),
+    ),
+    max_leaves=8,
+)
+
+
+@given(_bodies)
+def test_the_short_way_lets_nothing_through_that_the_long_way_refuses(body: str) -> None:
+    try:
+        json.loads(body, object_pairs_hook=wire._unique, parse_int=wire._integer)
+        ambiguous = False
+    except InvalidError:
+        ambiguous = True
+    assert not (ambiguous and wire._plain(body.encode()))
+    if not ambiguous and "\\" not in body:
+        assert wire._plain(body.encode())  # and is taken wherever it can be
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_from_which_no_other_can_be_reckoned_is_refused(time: str) -> None:
+    with pytest.raises(InvalidError, match="is not in 1970 to 2999") as refused:
+        read_body(msgspec.json.encode({"activated_at": time}), ActivateBody)
+    assert refused.value.field == "activated_at"
+
+
+def test_an_error_repeats_no_more_of_a_key_than_can_be_read() -> None:
+    with pytest.raises(InvalidError) as refused:
+        read_body(msgspec.json.encode({"x" * 10_000: 1}), ActivateBody)
+    assert len(str(refused.value)) < 600
+
+
+def test_a_batch_item_that_is_not_utf8_spoils_no_other() -> None:
+    body = b'{"decisions": [{"subject_id": "u", "moment": "m", "context": {"a": "\xe8\xa7v"}}, ' + GOOD + b"]}"
+    spoilt, good = read_batch(body)
+    assert isinstance(spoilt, NotJsonError)
+    assert isinstance(good, DecideBody)

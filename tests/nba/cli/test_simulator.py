@@ -14,7 +14,7 @@ from nba.errors import EmptyLogError
 from nba.home import Home
 from nba.log import LogWriter
 from nba.pack_file import load_pack
-from tests.training.conftest import NOW, _history, uniform
+from tests.training.conftest import NOW, history, uniform
 from training.tracking import Run
 from training.truth import simulate
 
@@ -30,7 +30,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pack = load_pack("support")
     writer = LogWriter(tmp_path / "log")
     playground = simulate(pack, contexts=10)["tone_tuner"]
-    writer.append(*_history(uniform(pack), playground, 60, np.random.default_rng(0))).result(timeout=60)
+    writer.append(*history(uniform(pack), playground, 60, np.random.default_rng(0))).result(timeout=60)
     writer.close()
     return tmp_path / "log"
 
