@@ -5,8 +5,10 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 
 # Bytecode makes the first imports three times faster; some machines switch it off.
 unexport PYTHONDONTWRITEBYTECODE
+# The matrices here are small: a second thread of the linear algebra waits for the first, and spins while it does.
+export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help run test check format
+.PHONY: help run test check chaos format
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +25,13 @@ check: .venv/test.stamp  ## format, lint, types, import rules, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+chaos: .venv/test.stamp  ## break a server in every way we know, ten minutes; the table goes into experiments/chaos
+	@$(BIN)/python experiments/chaos/run.py \
+		--json experiments/chaos/result.json --markdown experiments/chaos/README.md
+
+fuzz: .venv/test.stamp  ## feed each parser and the whole server with damaged input, SECONDS (60) each
+	NBA_FUZZ_SECONDS=$(or $(SECONDS),60) NBA_FUZZ_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest -v tests/fuzz
 
 format: .venv/test.stamp  ## mend what can be mended by machine
 	$(BIN)/ruff format .
