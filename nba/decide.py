@@ -240,8 +240,7 @@ def _treatment(
         return None, 1.0
     seed = request.context.session_id or request.decision_id
     if counts:
-        names = sorted({name for action in snapshot.pack.actions.values() for name in action.treatments})
-        treatment = draw_alike(secret, seed, names, counts)
+        treatment = draw_alike(secret, seed, snapshot.treatment_names, counts)
         return treatment, counts[treatment] / _WHOLE
     ranks = {treatment: draw_bits(secret, seed, f"treatment:{treatment}") for treatment in treatments}
     return min(ranks, key=lambda treatment: (ranks[treatment], treatment)), 1.0 / len(ranks)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,9 +23,9 @@ from nba.decision import Decision
 from nba.facts import code_facts
 from nba.moment_plan import MomentPlan, plan_pack
 from nba.pack import Pack
-from nba.records import ActivationRecord, DecisionRecord, OverrideRecord, Record, RewardRecord, encode_record
+from nba.records import DecisionRecord, Record, RewardRecord, encode_record
 from nba.rounds import LoggedRounds
-from nba.settle import FATES, STATES, Case, Settled, Window, first_reports, settle, settle_case
+from nba.settle import FATES, STATES, Case, Reports, Settled, Window, settle
 from nba.treatments import treatment_plan
 from nba.types import ActionMask, Facts, Value
 
@@ -114,24 +114,15 @@ class _Intake:
         self._pack, self._as_of = pack, as_of
         self._columns = {name: Columns(plan) for name, plan in plan_pack(pack).items()}
         self.kept: dict[str, _Kept] = {}
-        self.rewards = defaultdict[str, set[RewardRecord]](set)
-        self.activated: dict[str, datetime] = {}
-        self.overridden: set[str] = set()
+        self._reports = Reports(as_of)
 
     def add(self, record: Record) -> None:
         """Takes one record in, unless it came after `as_of`."""
         if isinstance(record, DecisionRecord):
             if record.decision.decided_at <= self._as_of:
                 self._add_decision(record)
-        elif isinstance(record, RewardRecord):
-            if record.received_at <= self._as_of:
-                self.rewards[record.decision_id].add(record)
-        elif isinstance(record, OverrideRecord):
-            if record.overridden_at <= self._as_of:
-                self.overridden.add(record.decision_id)
-        elif isinstance(record, ActivationRecord) and record.activated_at <= self._as_of:
-            first = self.activated.get(record.decision_id, record.activated_at)
-            self.activated[record.decision_id] = min(first, record.activated_at)
+        else:
+            self._reports.add(record)
 
     def _add_decision(self, record: DecisionRecord) -> None:
         decision, rank = record.decision, record.rank
@@ -158,14 +149,13 @@ class _Intake:
 
     def settle(self, decision_id: str) -> tuple[Settled, Window | None, list[RewardRecord]]:
         """Where a decision stands, its window, and the reports that contradict others."""
-        reports, conflicts = first_reports(self.rewards.get(decision_id, ()))
-        shown, overridden = self.activated.get(decision_id), decision_id in self.overridden
-        case = self.kept[decision_id].case
-        return *settle_case(case, reports, shown, overridden, self._pack, as_of=self._as_of), conflicts
+        return self._reports.settle(decision_id, self.kept[decision_id].case, self._pack)
 
     def parked(self) -> int:
         """How many reports wait for their decision."""
-        return sum(len(reports) for decision_id, reports in self.rewards.items() if decision_id not in self.kept)
+        return sum(
+            len(reports) for decision_id, reports in self._reports.rewards.items() if decision_id not in self.kept
+        )
 
     def rounds(self, moment: str, rows: list[tuple[datetime, str, float]]) -> LoggedRounds:
         """The rounds of these decisions (time, id, reward), in this order."""

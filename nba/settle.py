@@ -10,6 +10,7 @@ Everything here is a function of sets: order and repetition of the reports chang
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from msgspec import Struct
 
 from nba.decision import Decision
 from nba.pack import Moment, Outcome, Pack
-from nba.records import ActivationRecord, DecisionRecord, OverrideRecord, RewardRecord
+from nba.records import ActivationRecord, DecisionRecord, OverrideRecord, Record, RewardRecord
 
 State: TypeAlias = Literal[
     "other_pack",  # decided for another pack
@@ -97,6 +98,34 @@ def settle(
     reports, _ = first_reports(r for r in rewards if r.received_at <= as_of)
     overridden = any(o.overridden_at <= as_of for o in overrides)
     return settle_case(Case.of(record.decision, pack), reports, shown, overridden, pack, as_of=as_of)[0]
+
+
+class Reports:
+    """What came of decisions, whichever they are: their reports, activations and overrides known at `as_of`."""
+
+    def __init__(self, as_of: datetime) -> None:
+        self._as_of = as_of
+        self.rewards = defaultdict[str, set[RewardRecord]](set)
+        self.activated: dict[str, datetime] = {}
+        self.overridden: set[str] = set()
+
+    def add(self, record: Record) -> None:
+        """Takes one record in, unless it came after `as_of`; one that says nothing of an earlier decision is passed."""
+        if isinstance(record, RewardRecord):
+            if record.received_at <= self._as_of:
+                self.rewards[record.decision_id].add(record)
+        elif isinstance(record, OverrideRecord):
+            if record.overridden_at <= self._as_of:
+                self.overridden.add(record.decision_id)
+        elif isinstance(record, ActivationRecord) and record.activated_at <= self._as_of:
+            first = self.activated.get(record.decision_id, record.activated_at)
+            self.activated[record.decision_id] = min(first, record.activated_at)
+
+    def settle(self, decision_id: str, case: Case, pack: Pack) -> tuple[Settled, Window | None, list[RewardRecord]]:
+        """Where the case of this decision stands, its window, and the reports that contradict others."""
+        reports, conflicts = first_reports(self.rewards.get(decision_id, ()))
+        shown, overridden = self.activated.get(decision_id), decision_id in self.overridden
+        return *settle_case(case, reports, shown, overridden, pack, as_of=self._as_of), conflicts
 
 
 def settle_case(

@@ -26,6 +26,7 @@ class Snapshot:
     bundle_id: str
     treatments: Mapping[str, Policy] = field(default_factory=dict)  # moment -> policy of phrasings; evenly without
     treatment_plans: Mapping[str, MomentPlan] = field(repr=False, default_factory=dict)  # moments that have phrasings
+    treatment_names: tuple[str, ...] = field(repr=False, default=())  # of all actions, in order: what a draw goes over
 
     @classmethod
     def of(
@@ -55,4 +56,5 @@ class Snapshot:
                 f"policy {policy.name!r} version {policy.version} chooses phrasings in {without[0]!r}, which has none",
                 help="train a policy for this pack: nba train",
             )
-        return cls(pack, policy, policies, plans, bundle_id, treatments or {}, second)
+        names = tuple(sorted({name for action in pack.actions.values() for name in action.treatments}))
+        return cls(pack, policy, policies, plans, bundle_id, treatments or {}, second, names)

@@ -20,8 +20,8 @@ from nba.log import LogReport, read_records
 from nba.log.reader import Count, OnRecord
 from nba.moment_plan import MomentPlan, plan_moment
 from nba.pack import Pack
-from nba.records import ActivationRecord, DecisionRecord, OverrideRecord, Record, RewardRecord
-from nba.settle import Case, Settled, first_reports, settle_case
+from nba.records import DecisionRecord, Record
+from nba.settle import Case, Reports, Settled
 from nba.types import Value
 
 NOT_READ = "features"  # in a decision's `degraded`: stored facts are missing because they were not read in time
@@ -125,9 +125,7 @@ class _Intake:
     def __init__(self, pack: Pack, as_of: datetime) -> None:
         self._pack, self._as_of = pack, as_of
         self._kept: dict[str, _Kept] = {}
-        self._rewards = defaultdict[str, list[RewardRecord]](list)
-        self._activated: dict[str, datetime] = {}
-        self._overridden: set[str] = set()
+        self._reports = Reports(as_of)
 
     def add(self, record: Record) -> None:
         """Takes one record in, unless it came after `as_of`."""
@@ -135,15 +133,8 @@ class _Intake:
             before = self._kept.get(record.decision_id)
             if record.decision.decided_at <= self._as_of and (before is None or record.rank < before.rank):
                 self._kept[record.decision_id] = _Kept.of(record, self._pack)
-        elif isinstance(record, RewardRecord):
-            if record.received_at <= self._as_of:
-                self._rewards[record.decision_id].append(record)
-        elif isinstance(record, OverrideRecord):
-            if record.overridden_at <= self._as_of:
-                self._overridden.add(record.decision_id)
-        elif isinstance(record, ActivationRecord) and record.activated_at <= self._as_of:
-            first = self._activated.get(record.decision_id, record.activated_at)
-            self._activated[record.decision_id] = min(first, record.activated_at)
+        else:
+            self._reports.add(record)
 
     def rounds(self, moments: Sequence[str]) -> tuple[dict[str, OutcomeRounds], dict[str, Counter[Fate]]]:
         """The rounds of these moments, by time and id, and what became of every decision of the log."""
@@ -155,7 +146,7 @@ class _Intake:
             if moment and moment not in moments:
                 fates[moment] = Counter({"not_asked_for": len(decisions)})
                 continue
-            settled = [self._settle(kept) for kept in decisions]
+            settled = [self._reports.settle(kept.decision_id, kept.case, self._pack)[0] for kept in decisions]
             told = self._mature(decisions, [self._fate(k, s) for k, s in zip(decisions, settled, strict=True)])
             fates[moment] = Counter(told)
             if moment:
@@ -164,19 +155,13 @@ class _Intake:
                 rounds[moment] = _columns(plan_moment(self._pack, moment), used)
         return {moment: rounds[moment] for moment in moments if moment in rounds}, fates
 
-    def _settle(self, kept: _Kept) -> Settled:
-        reports, _ = first_reports(self._rewards.get(kept.decision_id, ()))
-        overridden = kept.decision_id in self._overridden
-        shown = self._activated.get(kept.decision_id)
-        return settle_case(kept.case, reports, shown, overridden, self._pack, as_of=self._as_of)[0]
-
     def _fate(self, kept: _Kept, settled: Settled) -> Fate:
         case = kept.case
         if case.excluded == "other_pack" or case.excluded == "unknown_moment":
             return case.excluded
         if case.cost is None:
             return "unknown_action"
-        if kept.decision_id in self._overridden:
+        if kept.decision_id in self._reports.overridden:
             return "void"
         if settled.closes_at is None:
             return "not_activated"
@@ -199,7 +184,7 @@ class _Intake:
 
     def _is_young(self, kept: _Kept) -> bool:
         """Whether its window, had no outcome closed it, would be open."""
-        shown = self._activated.get(kept.decision_id) if kept.case.deferred else kept.case.decided_at
+        shown = self._reports.activated.get(kept.decision_id) if kept.case.deferred else kept.case.decided_at
         if shown is None or kept.case.moment is None:
             return False
         return shown + timedelta(seconds=kept.case.moment.window_s) > self._as_of

@@ -12,9 +12,9 @@ import numpy as np
 from nba.join import Columns, subject_hash
 from nba.moment_plan import plan_pack
 from nba.pack import Pack
-from nba.records import ActivationRecord, DecisionRecord, OverrideRecord, Record, RewardRecord
+from nba.records import DecisionRecord, Record
 from nba.rounds import LoggedRounds
-from nba.settle import Case, first_reports, settle_case
+from nba.settle import Case, Reports
 from training.offline.episodes import LoggedEpisodes
 
 Key = tuple[str, str, str]  # moment, subject, session_id
@@ -69,24 +69,15 @@ class _Steps:
         self._pack, self._as_of = pack, as_of
         self._columns = {name: Columns(plan) for name, plan in plan_pack(pack).items()}
         self._kept: dict[str, _Step] = {}
-        self._rewards = defaultdict[str, set[RewardRecord]](set)
-        self._activated: dict[str, datetime] = {}
-        self._overridden: set[str] = set()
+        self._reports = Reports(as_of)
 
     def add(self, record: Record) -> None:
         """Takes one record in, unless it came after `as_of`."""
         if isinstance(record, DecisionRecord):
             if record.decision.decided_at <= self._as_of:
                 self._add_decision(record)
-        elif isinstance(record, RewardRecord):
-            if record.received_at <= self._as_of:
-                self._rewards[record.decision_id].add(record)
-        elif isinstance(record, OverrideRecord):
-            if record.overridden_at <= self._as_of:
-                self._overridden.add(record.decision_id)
-        elif isinstance(record, ActivationRecord) and record.activated_at <= self._as_of:
-            first = self._activated.get(record.decision_id, record.activated_at)
-            self._activated[record.decision_id] = min(first, record.activated_at)
+        else:
+            self._reports.add(record)
 
     def _add_decision(self, record: DecisionRecord) -> None:
         decision, context = record.decision, record.decision.context
@@ -112,11 +103,13 @@ class _Steps:
     def known(self, session: list[_Step]) -> list[_Step] | None:
         """The session's steps with their rewards, up to the one it is cut at; None while a window is open."""
         for i, step in enumerate(session):
-            reports, _ = first_reports(self._rewards.get(step.decision_id, ()))
-            shown, overridden = self._activated.get(step.decision_id), step.decision_id in self._overridden
-            settled, window = settle_case(step.case, reports, shown, overridden, self._pack, as_of=self._as_of)
+            settled, window, _ = self._reports.settle(step.decision_id, step.case, self._pack)
             step.reward = settled.reward if step.action >= 0 else None
-            if window is not None and window.closes_at > self._as_of and not overridden:
+            if (
+                window is not None
+                and window.closes_at > self._as_of
+                and step.decision_id not in self._reports.overridden
+            ):
                 return None
             if step.reward is None:
                 return session[: i + 1]
