@@ -170,9 +170,9 @@ class Api:
 
     async def _read(self, request: Request, largest: int) -> bytes:
         """The body. Raises TooLargeError before reading more than is allowed, SlowBodyError."""
-        declared = request.headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared) > largest:
-            raise _too_large(largest)
+        for name, value in request.scope["headers"]:  # looked up in `request.headers` it takes four times as long
+            if name == b"content-length" and value.isdigit() and int(value) > largest:
+                raise _too_large(largest)
         try:
             async with asyncio.timeout(self._settings.body_timeout_s):
                 return await _whole(request.receive, largest)
@@ -205,11 +205,11 @@ class Api:
         asked = [self._for_pack(caller, item) for item in wire.read_batch(body)]
         caller.spend_more(len(asked) - 1)
         results = await self._server.engine.decide(asked, timing)
-        self._metrics.took({f"batch_{stage}": seconds for stage, seconds in timing.seconds.items()})
+        self._metrics.took({f"batch_{stage}": seconds for stage, seconds in timing.stages.seconds.items()})
         if self._tracing is not None:
             self._tracing.decided("decide_batch", request.headers, timing, results)
         told = [_told(result) if isinstance(result, Made) else error_answer(result) for result in results]
-        return _json(wire.BatchAnswer(results=told), 200, {"server-timing": _server_timing(timing)})
+        return _json(wire.BatchAnswer(results=told), 200, {"server-timing": timing.stages.told})
 
     async def reward(self, request: Request, body: bytes) -> Response:
         """POST /v1/decisions/{decision_id}/rewards."""
@@ -375,14 +375,10 @@ def _told(made: Made) -> wire.DecideAnswer:
 
 
 def _decided(made: Made, timing: Timing) -> Response:
-    headers = {"server-timing": _server_timing(timing)}
+    headers = {"server-timing": timing.stages.told}
     if not made.dry_run:
         headers["location"] = f"/v1/decisions/{made.record.decision_id}"
     return _json(_told(made), 200 if made.replayed or made.dry_run else 201, headers)
-
-
-def _server_timing(timing: Timing) -> str:
-    return ", ".join(f"{stage};dur={seconds * 1_000.0:.3f}" for stage, seconds in timing.seconds.items())
 
 
 def _refusal(error: NbaError) -> Response:

@@ -70,12 +70,12 @@ class Made(Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Timing:
-    """Seconds spent in each stage of one call."""
+class Stages:
+    """Seconds spent in each stage of a call, or of all those that were made together."""
 
-    started: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)
-    stages: list[tuple[str, float, float]] = field(default_factory=list)  # as they came: name, start and end
+    spans: list[tuple[str, float, float]] = field(default_factory=list)  # as they came: name, start and end
+    _told: str = ""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -86,7 +86,21 @@ class Timing:
         finally:
             after = time.perf_counter()
             self.seconds[name] = self.seconds.get(name, 0.0) + after - before
-            self.stages.append((name, before, after))
+            self.spans.append((name, before, after))
+
+    @property
+    def told(self) -> str:
+        """The seconds in milliseconds, as a Server-Timing header has them; once all stages are over."""
+        self._told = self._told or ", ".join(f"{name};dur={s * 1_000.0:.3f}" for name, s in self.seconds.items())
+        return self._told
+
+
+@dataclass(slots=True)
+class Timing:
+    """When a call began, and what it was spent on."""
+
+    started: float = field(default_factory=time.perf_counter)
+    stages: Stages = field(default_factory=Stages)
 
     @property
     def elapsed(self) -> float:
@@ -127,9 +141,9 @@ class Engine:
         shared = Timing()
         came = [timing.started for _, timing in waiting]
         results = await self.decide([body for body, _ in waiting], shared, came=came)
-        self._metrics.took(shared.seconds)
+        self._metrics.took(shared.stages.seconds)
         for _, timing in waiting:
-            timing.seconds, timing.stages = shared.seconds, shared.stages
+            timing.stages = shared.stages
         return results
 
     async def decide(
@@ -151,13 +165,13 @@ class Engine:
                 asked[i] = self._intake.ask(body)
             except NbaError as error:
                 results[i] = error
-        with timing.stage("features"):
+        with timing.stages.stage("features"):
             stored = await self._read(asked, since)
-        with timing.stage("policy"):
+        with timing.stages.stage("policy"):
             made = await self._make(asked, stored, results, since)
         for i in [i for i in made if asked[i].body.dry_run]:
             results[i] = Made(made.pop(i), replayed=False, dry_run=True)
-        results.update(await self._keep(made, timing))
+        results.update(await self._keep(made, timing.stages))
         return [results[i] for i in range(len(bodies))]
 
     async def _read(self, asked: Mapping[int, Asked], since: Sequence[float]) -> list[tuple[FeatureRow, bool]]:
@@ -227,14 +241,14 @@ class Engine:
         told = shown(asked.snapshot.pack, decision)
         return DecisionRecord(decision=decision, shown=told, fingerprint=self._intake.fingerprint(asked.body), epoch=0)
 
-    async def _keep(self, records: Mapping[int, DecisionRecord], timing: Timing) -> dict[int, Made | NbaError]:
+    async def _keep(self, records: Mapping[int, DecisionRecord], stages: Stages) -> dict[int, Made | NbaError]:
         """Claims and logs each id once; an id that stands twice among them is its first, or a conflict."""
         firsts: dict[str, int] = {}
         for i, record in records.items():
             firsts.setdefault(record.decision_id, i)
         if not firsts:
             return {}
-        kept = await self._uninterrupted.run(self._commit([records[i] for i in firsts.values()], timing))
+        kept = await self._uninterrupted.run(self._commit([records[i] for i in firsts.values()], stages))
         results = dict(zip(firsts.values(), kept, strict=True))
         for i, record in records.items():
             if i not in results:
@@ -242,25 +256,25 @@ class Engine:
                 results[i] = first if isinstance(first, NbaError) else _again(first, record)
         return results
 
-    async def _commit(self, records: Sequence[DecisionRecord], timing: Timing) -> list[Made | NbaError]:
+    async def _commit(self, records: Sequence[DecisionRecord], stages: Stages) -> list[Made | NbaError]:
         ids = [record.decision_id for record in records]
         while busy := [self._busy[i] for i in ids if i in self._busy]:
             await busy[0].wait()  # the same id twice at once: the second finds the first one's answer
         done = asyncio.Event()
         self._busy.update(dict.fromkeys(ids, done))
         try:
-            return await self._claim_and_log(records, timing)
+            return await self._claim_and_log(records, stages)
         finally:
             for decision_id in ids:
                 del self._busy[decision_id]
             done.set()
 
-    async def _claim_and_log(self, records: Sequence[DecisionRecord], timing: Timing) -> list[Made | NbaError]:
+    async def _claim_and_log(self, records: Sequence[DecisionRecord], stages: Stages) -> list[Made | NbaError]:
         results: dict[int, Made | NbaError] = {}
         unfenced: dict[int, Made] = {}  # claimed and logged, but the store did not say that the claim still stands
         for attempt in range(1 + TRIES):
             waiting = {i: record for i, record in enumerate(records) if i not in results}
-            to_log = await self._claim(waiting, results, unfenced, timing)
+            to_log = await self._claim(waiting, results, unfenced, stages)
             unfinished = [i for i, made in to_log.items() if made.replayed]
             if attempt == 0 and unfinished:
                 # Most likely another replica is at it this very moment; a dead one's claim is finished next time.
@@ -268,7 +282,7 @@ class Engine:
                     del to_log[i]
                 await asyncio.sleep(PATIENCE_S)
             if to_log:
-                await self._append(to_log, results, timing)
+                await self._append(to_log, results, stages)
                 unfenced.update(to_log)
             if len(results) == len(records):
                 break
@@ -283,10 +297,10 @@ class Engine:
         waiting: Mapping[int, DecisionRecord],
         results: dict[int, Made | NbaError],
         unfenced: Mapping[int, Made],
-        timing: Timing,
+        stages: Stages,
     ) -> dict[int, Made]:
         """What has to be logged before it is answered; what need not be is in the results."""
-        with timing.stage("claim"):
+        with stages.stage("claim"):
             claimed = await self._claims.claim_many(list(waiting.values()))
         to_log: dict[int, Made] = {}
         for i, claim in zip(waiting, claimed, strict=True):
@@ -300,16 +314,16 @@ class Engine:
                 to_log[i] = outcome
         return to_log
 
-    async def _append(self, to_log: Mapping[int, Made], results: dict[int, Made | NbaError], timing: Timing) -> None:
+    async def _append(self, to_log: Mapping[int, Made], results: dict[int, Made | NbaError], stages: Stages) -> None:
         """Logs and commits; what may be answered then is in the results, and what could not be logged."""
         records = [made.record for made in to_log.values()]
         try:
-            with timing.stage("log"), self._metrics.log_waiting.track_inprogress():
+            with stages.stage("log"), self._metrics.log_waiting.track_inprogress():
                 await asyncio.wrap_future(self._log.append(*records))
         except LogError as error:
             results.update({i: _not_logged(made.record, error) for i, made in to_log.items()})
             return
-        with timing.stage("claim"):
+        with stages.stage("claim"):
             fenced = await self._claims.commit(records)
         results.update({i: made for (i, made), ok in zip(to_log.items(), fenced, strict=True) if ok})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 from collections.abc import Callable
@@ -40,6 +41,9 @@ CLAIM_DAYS = 30  # how long after its window closes a decision is kept where a r
 CLAIMS_WAIT_S = 5.0  # longest time a start waits for the claims
 CLOCKS_S = 3_600.0  # by which this machine's clock and the state store's may differ
 UNSETTLED_POLL_S = 0.05
+COLLECT_EVERY = (
+    10_000  # objects made between two searches for garbage; with Python's 700 they take an eighth of the time
+)
 NO_REDIS = "redis://127.0.0.1:1/0"  # where nobody listens: claims are down until there is one
 _log = logging.getLogger(__name__)
 
@@ -138,6 +142,7 @@ class Server:
         Returns once the state store is to be trusted, or is down, so that a replica that replaces a dead one does not
         decide without claims; one that takes long to rebuild is not waited for.
         """
+        gc.set_threshold(COLLECT_EVERY)
         self.champions.start()
         self._keeping = asyncio.create_task(self._keep_claims())
         self.pages.open()

@@ -54,7 +54,7 @@ class Tracing:
         if span.is_recording():
             _describe(span, results)
             here = set_span_in_context(span)
-            for stage, started, ended in timing.stages:
+            for stage, started, ended in timing.stages.spans:
                 child = self._tracer.start_span(stage, context=here, start_time=zero + int(started * 1e9))
                 child.end(zero + int(ended * 1e9))
         span.end()

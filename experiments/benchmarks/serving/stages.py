@@ -93,7 +93,7 @@ async def _of(server: Server, n: int, rounds: int) -> dict[str, float]:
     timed("record as JSON, framed", lambda: [_framed(_fresh(record)) for record in records])
     timed("counting", lambda: [server.metrics.decided(record) for record in records])
     timing = Timing()
-    timing.seconds = dict.fromkeys(("features", "policy", "claim", "log"), 0.001)
+    timing.stages.seconds = dict.fromkeys(("features", "policy", "claim", "log"), 0.001)
     timed("answer", lambda: [_decided(Made(record, replayed=False), timing) for record in records])
     spent["all of HTTP in the application"] = await _http(server, Made(records[0], replayed=False), raws, rounds)
     return spent
@@ -111,7 +111,7 @@ async def _http(server: Server, made: Made, raws: list[bytes], rounds: int) -> f
     api, engine, best = Api(server), server.engine, float("inf")
 
     async def stub(asked: Any, timing: Timing) -> Made:
-        timing.seconds = dict.fromkeys(("features", "policy", "claim", "log"), 0.001)
+        timing.stages.seconds = dict.fromkeys(("features", "policy", "claim", "log"), 0.001)
         return made
 
     engine.decide_one = stub  # type: ignore[method-assign]
