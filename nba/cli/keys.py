@@ -134,7 +134,8 @@ def _named(keys: list[Key], name: str) -> list[Key]:
 
     found = [key for key in keys if key.name == name]
     if not found:
-        raise KeysError(f"no key {name!r}", help=f"there are {', '.join(sorted({key.name for key in keys})) or 'none'}")
+        there = ", ".join(sorted({key.name for key in keys}))
+        raise KeysError(f"no key {name!r}", help=f"there are {there or 'none in this file: see --file and NBA_HOME'}")
     return found
 
 

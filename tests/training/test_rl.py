@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from nba.home import Home
@@ -56,6 +57,18 @@ def address() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def few_sessions(monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
     monkeypatch.setattr("training.rl.session.JUDGED", 200)
+
+
+def test_a_ray_that_trains_listens_on_loopback_only(address: str) -> None:
+    listening = {
+        (process.name(), connection.laddr.ip)
+        for process in psutil.Process().children(recursive=True)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert address.startswith("127.0.0.1:")
+    assert "gcs_server" in {name for name, _ in listening}
+    assert {ip for _, ip in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
 
 
 def learned(home: Home, pack: Pack, told: SessionTraining) -> SessionVersion:

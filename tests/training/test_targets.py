@@ -13,7 +13,7 @@ from typer import BadParameter
 from typer.testing import CliRunner
 
 from nba.cli import app
-from nba.cli.learning import FitTo, Source, target_of
+from nba.cli.train import FitTo, Source, target_of
 from nba.errors import ShapeError
 from nba.home import Home
 from nba.join import join

@@ -12,6 +12,13 @@ from contextlib import ExitStack, contextmanager
 
 from nba.errors import UnavailableError
 
+# A Ray of one machine, whatever the name says: all of its servers then listen on loopback only.
+_CLOSED = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
 
 @contextmanager
 def cluster(address: str | None = None, *, cpus: int = 1) -> Iterator[None]:
@@ -20,8 +27,10 @@ def cluster(address: str | None = None, *, cpus: int = 1) -> Iterator[None]:
     Raises UnavailableError where there is no cluster at `address`.
     """
     # Ray reads them as it is imported. Its own asks for a token unless told otherwise; nobody else needs to know ours.
-    if address is None and "RAY_AUTH_MODE" not in os.environ:
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
+    if address is None:
+        os.environ.update(_CLOSED)
+        if "RAY_AUTH_MODE" not in os.environ:
+            os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
     import ray
     import torch
 
@@ -59,5 +68,6 @@ def _start(stack: ExitStack, address: str | None, cpus: int) -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
         _temp_dir=folder,
+        _node_ip_address="127.0.0.1",
     )
     stack.callback(ray.shutdown)
