@@ -58,11 +58,12 @@ def drifts(drift: Mapping[str, Mapping[str, Sequence[float]]], width: int) -> Fi
         for (label, values), colour in zip(lines.items(), COLOURS.values(), strict=False):
             at = width * (0.5 + np.arange(len(values)))
             panel.plot(at, 100 * np.array(values), color=colour, linewidth=1.3, label=label)
-        panel.set(ylim=(0, None), title=name, xlabel="decisions made")
+        panel.set(title=name, xlabel="decisions made")
         plain(panel)
+    panels[0].set_ylim(0, None)
     panels[0].set_ylabel("regret, % of the oracle's value", fontsize=8)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 

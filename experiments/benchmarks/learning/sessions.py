@@ -11,7 +11,7 @@ Groups of rows, of which --only picks some:
               cloning from logs of the planner that acts evenly in a fifth of all steps, whose value is a level above
 
 Each value is the mean over seeds, with the least and the most of them; CPU seconds are those of learning. One core; the
-whole takes two hours, --quick a minute.
+whole takes two hours, --quick a minute. Rows of --json that a run does not measure stay as they are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,11 @@ class Row:
     values: list[float]  # reward units a session
     shares: list[float]  # of the way from uniform (0) to the planner (1)
     cpu_seconds: list[float]  # of learning
+
+    @property
+    def of(self) -> tuple[str, str, str, int]:
+        """What the row is about; two of the same are two measurements of one thing."""
+        return self.moment, self.group, self.name, self.steps or 0
 
 
 def learned(size: Size, moment: str, only: tuple[str, ...]) -> Iterator[Row]:
@@ -196,6 +201,18 @@ def timed(learn: Callable[[], Policy]) -> tuple[Policy, float]:
     return learn(), time.process_time() - began
 
 
+def read(path: Path | None) -> list[Row]:
+    """The rows of a file; none where there is no file."""
+    if path is None or not path.exists():
+        return []
+    return [Row(**row) for row in json.loads(path.read_text())["rows"]]
+
+
+def ordered(rows: Iterable[Row]) -> list[Row]:
+    """Session by session, group by group, in each as measured first."""
+    return sorted(rows, key=lambda row: (list(SESSIONS).index(row.moment), GROUPS.index(row.group)))
+
+
 def table(rows: list[Row]) -> str:
     """What was found as Markdown: a row a way to learn, a column a session."""
     moments = list(dict.fromkeys(row.moment for row in rows))
@@ -258,16 +275,16 @@ def main() -> None:
         seeds=told.seeds or size.seeds,
     )
     machine = f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}"
-    rows: list[Row] = []
+    found = {row.of: row for row in read(told.json)}
     for moment in size.moments:
         for row in learned(size, moment, tuple(told.only or GROUPS)):
-            rows.append(row)
+            found[row.of] = row
             seconds = f"{np.mean(row.cpu_seconds):.0f} CPU s"
             print(f"{moment:22s} {row.name:24s} {row.steps or '':>9} {_cell(row)} {seconds}", flush=True)
             if told.json:
-                told.json.write_text(
-                    json.dumps({"machine": machine, "rows": [asdict(r) for r in rows]}, indent=1) + "\n"
-                )
+                kept = [asdict(r) for r in ordered(found.values())]
+                told.json.write_text(json.dumps({"machine": machine, "rows": kept}, indent=1) + "\n")
+    rows = ordered(found.values())
     print(f"\n{table(rows)}\n\n{machine}")
     if told.plot:
         draw(rows, told.plot)
