@@ -37,6 +37,7 @@ from serving.uninterrupted import Uninterrupted
 from serving.wire import DecideBody
 
 CHUNK = 100  # decisions computed before others get their turn
+MANY = 8  # that wait while others are made: enough to be made beside them
 TRIES = 3  # of claim, log and fence after the first, where the state store changes hands in between
 PATIENCE_S = 0.02  # for another replica that has claimed an id and not yet logged it
 
@@ -128,7 +129,7 @@ class Engine:
         self._secret, self._settings, self._metrics, self._clock = secret, settings, metrics, clock
         self._uninterrupted = uninterrupted
         self._busy: dict[str, asyncio.Event] = {}  # decision ids between claim and commit in this process
-        self._together = Together(self._decide_waiting, most=CHUNK)
+        self._together = Together(self._decide_waiting, most=CHUNK, many=MANY)
 
     async def decide_one(self, body: DecideBody, timing: Timing) -> Made | NbaError:
         """The result of one body, made together with those that came while others were being made.

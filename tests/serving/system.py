@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -87,7 +88,12 @@ class Process:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def replicas(self) -> list[psutil.Process]:
-        return [p for p in self.tree() if "ServeReplica" in "".join(p.cmdline())]
+        found = []
+        for process in self.tree():
+            with contextlib.suppress(psutil.Error):  # it has just died
+                if "ServeReplica" in "".join(process.cmdline()):
+                    found.append(process)
+        return found
 
     def replica(self) -> psutil.Process:
         return next(iter(self.replicas()))

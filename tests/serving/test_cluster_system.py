@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from serving.launch import environment, runtime_folder
 from serving.settings import Settings
 settings = Settings.from_environment(json.loads(sys.argv[1]))
 folder = runtime_folder()
+(folder / "ray").mkdir()  # where Cluster notes its address
 for name, value in environment(settings, folder).items():
     os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 import ray
@@ -65,7 +67,8 @@ def by_node(server: Process) -> dict[int, list[psutil.Process]]:
     """Replicas by the raylet that runs them."""
     nodes: dict[int, list[psutil.Process]] = defaultdict(list)
     for replica in server.replicas():
-        nodes[replica.ppid()].append(replica)
+        with contextlib.suppress(psutil.Error):  # it has just died
+            nodes[replica.ppid()].append(replica)
     return nodes
 
 
