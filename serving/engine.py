@@ -37,7 +37,7 @@ from serving.uninterrupted import Uninterrupted
 from serving.wire import DecideBody
 
 CHUNK = 100  # decisions computed before others get their turn
-MANY = 8  # that wait while others are made: enough to be made beside them
+MANY = 16  # that wait while as many are made: they are made beside them
 TRIES = 3  # of claim, log and fence after the first, where the state store changes hands in between
 PATIENCE_S = 0.02  # for another replica that has claimed an id and not yet logged it
 

@@ -50,7 +50,7 @@ def test_where_many_wait_a_second_batch_is_made_beside_the_first_and_no_third() 
         work.may.set()
         assert await asyncio.gather(*asking) == [2, 4, 6, 8, 10, 12, 14, 16]
         assert work.batches == [[1], [2, 3, 4], [5, 6, 7, 8]]
-        assert (together._waiting, together._workers) == ({}, {})
+        assert together._lines == {}
 
     asyncio.run(scenario())
 
@@ -92,7 +92,7 @@ def test_keys_do_not_wait_for_each_other() -> None:
         assert work.batches == [[1], [2]]
         work.may.set()
         assert await asyncio.gather(*asking) == [2, 4]
-        assert together._waiting == {}  # nothing is kept of a key that is done
+        assert together._lines == {}  # nothing is kept of a key that is done
 
     asyncio.run(scenario())
 
