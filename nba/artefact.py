@@ -32,7 +32,7 @@ from nba.decision import PolicyRef
 from nba.errors import ArtefactError, NbaError, ShapeError
 from nba.guardrails import action_mask
 from nba.moment_plan import MomentPlan, plan_pack
-from nba.pack import Pack
+from nba.pack import PACK, Pack
 from nba.pack_checks import check_pack
 from nba.pack_yaml import Document
 from nba.policies import KINDS
@@ -60,6 +60,9 @@ class _Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     sha256: dict[str, str]
     treatments: dict[str, dict[str, Any]] = {}  # moments whose phrasings are chosen by a policy
     treatment_answers: dict[str, list[list[float]]] = {}
+
+
+_manifest = msgspec.json.Decoder(_Manifest)
 
 
 def save_artefact(
@@ -115,7 +118,7 @@ def load_artefact(
     """
     raw = _read(folder / "policy.json")
     try:
-        manifest = msgspec.json.decode(raw, type=_Manifest)
+        manifest = _manifest.decode(raw)
     except _UNREADABLE as error:
         raise ArtefactError(f"{folder}/policy.json: {error}", help=_AGAIN) from None
     if (manifest.schema, manifest.encoder) != (SCHEMA, encoder.VERSION):
@@ -259,7 +262,7 @@ def _array(name: str, hint: Any, arrays: dict[str, NDArray[Any]]) -> NDArray[Any
 
 def _stored_pack(folder: Path, raw: bytes, digest: str) -> Pack:
     try:
-        pack = msgspec.json.decode(raw, type=Pack)
+        pack = PACK.decode(raw)
         check_pack(pack, Document(f"{folder}/pack.json", None))
     except (*_UNREADABLE, NbaError) as error:
         raise ArtefactError(f"{folder}/pack.json: {error}", help=_AGAIN) from None

@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from nba.durable import sync_folder
 from nba.errors import SettingError
 
 SECRET_BYTES = 32
@@ -120,6 +121,7 @@ def _keep(path: Path, text: str) -> None:
         pass
     finally:
         Path(building).unlink()
+    sync_folder(path.parent)  # also of a winner that died before it could
 
 
 def _unhex(text: str, source: str, way_out: str) -> bytes:

@@ -159,6 +159,10 @@ class Pack(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=T
         return hashlib.sha256(msgspec.json.encode(_decisive(self), order="sorted")).hexdigest()
 
 
+# Made here, once: msgspec learns a type at its first use, and two threads that do so at once crash the process.
+PACK = msgspec.json.Decoder(Pack)
+
+
 _WORDING = {"title", "description", "why", "languages", "locale_field", "candidates", "heterogeneous"}
 
 

@@ -107,6 +107,9 @@ class _Last(Struct, frozen=True):
     digest: str
 
 
+_last = msgspec.json.Decoder(_Last)
+
+
 class ChampionFollower:
     """Keeps the champion of each pack loaded."""
 
@@ -227,7 +230,7 @@ class ChampionFollower:
     def _resume(self, name: str) -> None:
         """Serves what served last, where it is still here and fits the pack."""
         try:
-            last = msgspec.json.decode(self._last_path(name).read_bytes(), type=_Last)
+            last = _last.decode(self._last_path(name).read_bytes())
             snapshot = self._open(name, last.version, last.digest)
         except (OSError, msgspec.MsgspecError, ArtefactError) as error:
             _log.info("nothing to resume for pack %s: %s", name, error)

@@ -24,6 +24,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from nba.durable import sync_folder
 from nba.errors import NbaError
 
 Role = Literal["decide", "reward", "admin"]
@@ -66,6 +67,9 @@ class KeysFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     schema: Literal["nba-keys/1"] = "nba-keys/1"
     keys: Annotated[tuple[Key, ...], Meta(max_length=MAX_KEYS)] = ()
+
+
+_keys_file = msgspec.json.Decoder(KeysFile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def read_keys(path: Path) -> KeysFile:
     if len(text) > MAX_FILE:
         raise KeysError(f"keys file {path} has more than {MAX_FILE} bytes", help="revoke what is not used")
     try:
-        found = msgspec.json.decode(text, type=KeysFile)
+        found = _keys_file.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise KeysError(f"{path} is no keys file: {error}", help="restore it, or make it anew: nba keys add") from None
     return _unique(found)
@@ -163,7 +167,7 @@ def _unique(keys: KeysFile) -> KeysFile:
 def _checked(keys: KeysFile) -> KeysFile:
     """The same, as it will be read. Raises KeysError."""
     try:
-        return _unique(msgspec.json.decode(msgspec.json.encode(keys), type=KeysFile))
+        return _unique(_keys_file.decode(msgspec.json.encode(keys)))
     except msgspec.ValidationError as error:
         raise KeysError(f"this key does not fit: {error}", help="see nba keys add --help") from None
 
@@ -179,8 +183,4 @@ def _write(path: Path, text: bytes) -> None:
     except BaseException:
         Path(building).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

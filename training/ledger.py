@@ -15,6 +15,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from nba.durable import sync_folder
+
 # promote: the gate, or the absence of any champion, allowed it. force: a person did. rollback: back to the one before.
 Kind = Literal["promote", "rollback", "force"]
 
@@ -60,7 +62,6 @@ class Ledger:
         """Adds an entry; it is on disk when this returns. Raises OSError where the disk refuses."""
         line = msgspec.json.encode(entry) + b"\n"
         with locked(self.path.with_suffix(".lock")):
-            is_new = not self.path.exists()
             handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 # A line that was cut short must not swallow this one.
@@ -70,8 +71,7 @@ class Ledger:
                 os.fsync(handle)
             finally:
                 os.close(handle)
-            if is_new:
-                _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)  # also where another made the file and died before this
 
     def read(self) -> History:
         """Everything in the ledger; lines that are not whole entries are counted and passed over."""
@@ -99,11 +99,3 @@ def locked(path: Path) -> Iterator[None]:
 def _ends_whole(handle: int) -> bool:
     size = os.fstat(handle).st_size
     return size == 0 or os.pread(handle, 1, size - 1) == b"\n"
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
+from itertools import chain, repeat
 from pathlib import Path
 
 from fault import Fault, Watch
@@ -26,7 +27,7 @@ from tape import Event, Tape
 
 from nba.decide import decide
 from nba.decision import DecisionRequest, PolicyRef
-from nba.log import LogReport, LogWriter, read_records, segment
+from nba.log import LogReport, LogWriter, read_records, segment, writer
 from nba.log.index import index_of
 from nba.moment_plan import plan_pack
 from nba.pack_file import load_pack
@@ -59,14 +60,19 @@ def decided(decision_id: str) -> DecisionRecord:
     return DecisionRecord(decision=decision, shown=shown(_snapshot().pack, decision), fingerprint="f", epoch=1)
 
 
-def record(root: Path, records: int, rng: random.Random, *, sync_fails: float = 0.0) -> tuple[list[Event], set[str]]:
+def record(
+    root: Path, records: int, rng: random.Random, *, sync_fails: float = 0.0, first_fails: bool = False
+) -> tuple[list[Event], set[str]]:
     """What a writer did while four threads appended so many records; and the ids of appends that failed.
 
     An append that fails is made again under its id, as a client does. Segments that are done are indexed meanwhile.
+    The first sync is that of the log's own name.
     """
     failed = set[str]()
-    with Tape(root, failing_sync=lambda: rng.random() < sync_fails) as tape:
-        writer = LogWriter(root / "log", roll_bytes=ROLL)
+    _snapshot()  # made by one thread
+    chances = chain([1.0] if first_fails else [], repeat(sync_fails))
+    with Tape(root, failing_sync=lambda: rng.random() < next(chances)) as tape:
+        log = LogWriter(root / "log", roll_bytes=ROLL)
 
         def acknowledge(decision_id: str, future: Future[None]) -> None:
             if future.exception() is None:
@@ -76,7 +82,7 @@ def record(root: Path, records: int, rng: random.Random, *, sync_fails: float = 
             for i in range(records // THREADS):
                 one = decided(f"d-{thread}-{i}")
                 while True:
-                    future = writer.append(one)
+                    future = log.append(one)
                     future.add_done_callback(partial(acknowledge, one.decision_id))
                     if future.exception(30) is None:
                         break
@@ -88,7 +94,7 @@ def record(root: Path, records: int, rng: random.Random, *, sync_fails: float = 
         while any(thread.is_alive() for thread in threads):
             _index(root / "log")
             time.sleep(0.01)
-        writer.close()
+        log.close()
         _index(root / "log")
     return tape.events, failed
 
@@ -160,9 +166,9 @@ def _searched(log: Path, decision_ids: Sequence[str]) -> bool:
 
 def _continued(log: Path, before: int) -> bool:
     """Whether a new writer goes on beside what is left."""
-    writer = LogWriter(log)
-    writer.append(decided("after")).result(30)
-    writer.close()
+    new = LogWriter(log)
+    new.append(decided("after")).result(30)
+    new.close()
     ids = [r.decision_id for r in read_records(log) if isinstance(r, DecisionRecord)]
     return len(ids) == before + 1 and ids.count("after") == 1
 
@@ -201,6 +207,21 @@ def _syncing_again() -> Iterator[None]:
 
 
 @contextmanager
+def _naming_once() -> Iterator[None]:
+    def made(folder: Path) -> None:
+        if not folder.is_dir():
+            folder.mkdir()
+            segment.sync_folder(folder.parent)
+
+    real = writer.make_folder
+    writer.make_folder = made
+    try:
+        yield
+    finally:
+        writer.make_folder = real
+
+
+@contextmanager
 def _instead(name: str, function: Callable[..., None]) -> Iterator[None]:
     real = getattr(segment.OpenSegment, name)
     setattr(segment.OpenSegment, name, function)
@@ -214,18 +235,19 @@ BROKEN = {
     "no fdatasync": _without_sync,
     "no sync of the folder": _without_folder_sync,
     "a failed sync tried again on the same file": _syncing_again,
+    "a failed sync of the log's own name not tried again": _naming_once,
 }
 
 
 def examine(images: int, *, seed: int = 7, records: int = 160, broken: str | None = None) -> Found:
-    """So many images of four traces, in two of which every fifteenth sync fails."""
+    """So many images of four traces, in two of which every fifteenth sync fails, in one of them the first."""
     found, rng = Found(), random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="nba-power-") as name:
         for trace in range(4):
             folder = Path(name) / str(trace)
             folder.mkdir()
             with BROKEN[broken]() if broken else contextlib.nullcontext():
-                events, failed = record(folder, records, rng, sync_fails=trace % 2 / 15)
+                events, failed = record(folder, records, rng, sync_fails=trace % 2 / 15, first_fails=trace == 3)
             cut(events, failed, images // 4, rng, Path(name), found)
     return found
 
@@ -257,7 +279,7 @@ def faults(images: int) -> list[Fault]:
         Fault(
             "power",
             "the power goes, with a writer that is wrong",
-            "the same without fdatasync, without sync of the folder, with a failed sync tried again",
+            "no fdatasync, no sync of the folder, a failed sync tried again, or that of the name not tried again",
             "the same check catches each of them",
             wrong,
         ),

@@ -16,8 +16,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nba.durable import make_folder, sync_folder
 from nba.log.reader import Count, OnRecord, read_records
-from nba.log.segment import make_folder, sync_folder
 from nba.records import (
     ActivationRecord,
     ConsentRecord,

@@ -22,11 +22,12 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from nba.durable import make_folder, sync_folder
 from nba.errors import LogError
 from nba.log.columns import TABLES, ParquetFile, fact
 from nba.log.index import Index, index_of, record_key
 from nba.log.reader import Count, LogReport, OnRecord, read_at, read_segment
-from nba.log.segment import alone, make_folder, segments, sync_folder, write_aside
+from nba.log.segment import alone, segments, write_aside
 from nba.records import ActivationRecord, ConsentRecord, DecisionRecord, Record, RewardRecord, encode_record
 
 MANIFEST = "manifest.json"
@@ -56,6 +57,9 @@ class Manifest(Struct, frozen=True):
     schema: int = SCHEMA
     segments: dict[str, Input] = msgspec.field(default_factory=dict)
     files: dict[str, Output] = msgspec.field(default_factory=dict)  # by path under the target
+
+
+_manifest = msgspec.json.Decoder(Manifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ def _indexes(folder: Path) -> dict[Path, Index]:
 def _read_manifest(target: Path) -> Manifest:
     """The view's manifest; an empty one where there is none that this code knows."""
     try:
-        manifest = msgspec.json.decode((target / MANIFEST).read_bytes(), type=Manifest)
+        manifest = _manifest.decode((target / MANIFEST).read_bytes())
     except (FileNotFoundError, msgspec.MsgspecError):
         return Manifest()
     return manifest if manifest.schema == SCHEMA else Manifest()

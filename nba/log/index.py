@@ -51,6 +51,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     days: tuple[str, ...]  # such as 2026-11-25, UTC: on which its records came
 
 
+_summary = msgspec.json.Decoder(Summary)
+
+
 @dataclass(frozen=True, slots=True)
 class Index:
     """Keys, ascending, and where in the segment their records start; of one key in log order."""
@@ -213,7 +216,7 @@ def _checked(path: Path, _modified: int, size: int) -> tuple[Summary, int] | Non
     """The summary and where the keys start, read whole and checked once; None for another version's, or damage."""
     data = path.read_bytes()
     line, _, words = data.partition(b"\n")
-    summary = msgspec.json.decode(line, type=Summary)
+    summary = _summary.decode(line)
     sound = summary.schema == SCHEMA and len(data) == size and len(words) == 16 * summary.records
     return (summary, len(line) + 1) if sound and zlib.crc32(words) == summary.crc else None
 

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from nba.durable import sync_folder
+
 MAGIC = b"\xffNB\x01"
 SUFFIX = ".seg"
 SHIPPED = ".shipped"  # after a segment's name: that an archive has it
@@ -183,23 +185,6 @@ class OpenSegment:
             if not self.length:
                 self.path.unlink()
         self.close()
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it, for their owner only, each name synced. Raises OSError."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder durable. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def owned(file: BinaryIO) -> bool:

@@ -21,11 +21,13 @@ from typing import BinaryIO, TypeAlias, cast
 
 import msgspec
 
+from nba.durable import make_folder, sync_folder
 from nba.errors import LogError
 from nba.log.index import build, index_of
 from nba.log.reader import read_at
-from nba.log.segment import CHUNK, alone, make_folder, sealed_size, segments, sync_folder
+from nba.log.segment import CHUNK, alone, sealed_size, segments
 from nba.log.shipped import (
+    ENTRY,
     Entry,
     Shipped,
     archive_uri,
@@ -204,7 +206,7 @@ def _delete(folder: Path, after: timedelta, stop: Stop, done: Shipping) -> None:
 def _entry(store: Store, segment: str) -> Entry | None:
     """The segment's entry; None where it is not whole."""
     try:
-        return msgspec.json.decode(b"".join(store.read(entry_name(segment))), type=Entry)
+        return ENTRY.decode(b"".join(store.read(entry_name(segment))))
     except msgspec.MsgspecError:
         return None
 

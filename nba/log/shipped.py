@@ -33,12 +33,18 @@ class Entry(Struct, frozen=True):
     records: int  # that can be read
 
 
+ENTRY = msgspec.json.Decoder(Entry)  # here and elsewhere by name: two threads must not be the first to use a type
+
+
 class Shipped(Struct, frozen=True):
     """Which archive has a segment."""
 
     archive: str  # where it is
     entry: Entry
     consents: tuple[ConsentRecord, ...]  # in it: needed whenever the claims are rebuilt, which asks no archive
+
+
+_shipped = msgspec.json.Decoder(Shipped)
 
 
 def archive_uri(name: str) -> str:
@@ -52,7 +58,7 @@ def archive_uri(name: str) -> str:
 def read_shipped(path: Path) -> Shipped | None:
     """Which archive has this segment; None where none is known to. Raises OSError."""
     try:
-        return msgspec.json.decode(_beside(path).read_bytes(), type=Shipped)
+        return _shipped.decode(_beside(path).read_bytes())
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
 

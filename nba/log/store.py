@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
+from nba.durable import sync_folder
 from nba.errors import LogError
-from nba.log.segment import CHUNK, sync_folder
+from nba.log.segment import CHUNK
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
+from nba.durable import make_folder
 from nba.errors import LogError
-from nba.log.segment import KINDS, MAX_PAYLOAD, OpenSegment, frame, make_folder
+from nba.log.segment import KINDS, MAX_PAYLOAD, OpenSegment, frame
 from nba.records import Record, encode_record
 
 PROBE_S = 1.0  # seconds between looks at a disk that failed, while nothing is appended

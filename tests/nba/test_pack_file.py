@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -198,3 +200,17 @@ def test_a_pack_with_any_line_spoilt_is_read_or_refused_in_a_word(
     text[number : number + (not added)] = [line]
     with suppress(PackError):
         parse_pack("\n".join(text).encode(), source="shop.yaml")
+
+
+def test_threads_may_be_the_first_to_read_a_pack() -> None:
+    """What msgspec knows of a type is not made safely by two threads at once: the process would end by SIGSEGV."""
+    program = """
+import sys, threading
+from nba.pack_file import load_pack
+sys.setswitchinterval(1e-6)
+threads = [threading.Thread(target=load_pack, args=("support",)) for _ in range(6)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+    for _ in range(4):
+        assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -31,7 +31,13 @@ def test_no_image_lacks_an_acknowledged_record(power: Any, caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize(
-    "broken", ["no fdatasync", "no sync of the folder", "a failed sync tried again on the same file"]
+    "broken",
+    [
+        "no fdatasync",
+        "no sync of the folder",
+        "a failed sync tried again on the same file",
+        "a failed sync of the log's own name not tried again",
+    ],
 )
 def test_a_writer_that_leaves_out_a_step_is_caught(power: Any, broken: str) -> None:
     """Which records share a sync depends on the machine, so that a few traces may hold no chance to lose one."""

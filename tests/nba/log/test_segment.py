@@ -20,7 +20,6 @@ from nba.log.segment import (
     OpenSegment,
     alone,
     frame,
-    make_folder,
     owned,
     read_frame,
     scan,
@@ -203,9 +202,3 @@ def test_sealing_cuts_what_was_not_synced(tmp_path: Path, monkeypatch: pytest.Mo
 def test_sealing_an_empty_segment_removes_it(tmp_path: Path) -> None:
     OpenSegment.create(tmp_path).seal()
     assert segments(tmp_path) == []
-
-
-def test_folders_are_made_for_their_owner_only(tmp_path: Path) -> None:
-    make_folder(tmp_path / "a" / "b")
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
-    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
