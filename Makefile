@@ -2,6 +2,9 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Those that start real servers come last and one by one: they need the machine for themselves.
+TESTS = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m "not system" \
+	&& $(BIN)/python -m pytest -m system
 
 # Bytecode makes the first imports three times faster; some machines switch it off.
 unexport PYTHONDONTWRITEBYTECODE
@@ -17,14 +20,14 @@ run: .venv/run.stamp  ## install what is missing, then start everything: server,
 	@$(BIN)/nba up
 
 test: .venv/test.stamp  ## install what tests need, then run all of them
-	@$(BIN)/python -m pytest
+	@$(TESTS)
 
 check: .venv/test.stamp  ## format, lint, types, import rules, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 chaos: .venv/test.stamp  ## break a server in every way we know, ten minutes; the table goes into experiments/chaos
 	@$(BIN)/python experiments/chaos/run.py \

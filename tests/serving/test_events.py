@@ -99,7 +99,7 @@ def test_a_wrong_event_is_named_and_nothing_of_its_call_is_taken(
     stored_scene.play(scenario)
 
 
-@pytest.mark.parametrize("occurred_at", [ago(minutes=-4), ago(days=364), ago(days=29)])
+@pytest.mark.parametrize("occurred_at", [ago(minutes=-4), ago(days=364), ago(days=29)], ids=["ahead", "year", "month"])
 def test_an_event_may_be_a_year_late_and_a_clock_a_little_ahead(
     stored_scene: Any, body: Body, occurred_at: str
 ) -> None:
