@@ -21,6 +21,7 @@ from serving.archive import Archive, canonical
 from serving.claims import RewardClaim
 from serving.engine import Log
 from serving.errors import ConflictError, InvalidError, UnavailableNowError, UnknownDecisionError, UnknownPackError
+from serving.events import check_time
 from serving.metrics import Metrics
 from serving.uninterrupted import Uninterrupted
 from serving.wire import ActivateBody, DecisionAnswer, OverrideBody, RewardBody
@@ -147,9 +148,11 @@ class Outcomes:
         return self._activated[decision_id]
 
     async def activate(self, decision_id: str, body: ActivateBody, *, may: May = _anything) -> None:
-        """Logs that the action was shown. Raises UnknownDecisionError, UnavailableNowError."""
-        record = await self.decision(decision_id, may=may)
-        activation = ActivationRecord(decision_id=record.decision_id, activated_at=body.activated_at or self._clock())
+        """Logs that the action was shown. Raises UnknownDecisionError, InvalidError, UnavailableNowError."""
+        record, now = await self.decision(decision_id, may=may), self._clock()
+        if body.activated_at is not None:
+            check_time(body.activated_at, now, "activated_at")
+        activation = ActivationRecord(decision_id=record.decision_id, activated_at=body.activated_at or now)
         await self._uninterrupted.run(self._append(activation))
         first = self._activated.get(decision_id, activation.activated_at)
         _remember(self._activated, decision_id, min(first, activation.activated_at))

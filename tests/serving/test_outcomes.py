@@ -133,6 +133,18 @@ def test_a_deferred_decision_waits_for_its_activation(scene: Any, body: Body) ->
     assert sum(isinstance(r, ActivationRecord) for r in read_records(scene.home / "log")) == 2
 
 
+def test_an_activation_that_is_not_yet_is_refused(scene: Any, body: Body) -> None:
+    """It would hold the decision's window open until then, and keep it from being learned from."""
+
+    async def scenario(client: httpx.AsyncClient, server: Server) -> None:
+        await client.post("/v1/decide", json=body(decision_id="d", defer_activation=True))
+        refused = await client.post("/v1/decisions/d/activate", json={"activated_at": "2999-01-01T00:00:00Z"})
+        assert (refused.status_code, refused.json()["error"]["field"]) == (422, "activated_at")
+        assert (await client.get("/v1/decisions/d")).json()["state"] == "awaiting_activation"
+
+    scene.play(scenario)
+
+
 def test_an_activation_is_found_in_the_log_after_a_restart(scene: Any, body: Body) -> None:
     async def first(client: httpx.AsyncClient, server: Server) -> None:
         await client.post("/v1/decide", json=body(decision_id="d", defer_activation=True))
