@@ -107,6 +107,7 @@ class _Builder:
             if not isinstance(key, yaml.ScalarNode):
                 self._lines[where] = _line(key)
                 self._fail(where, "a key that is a list or a mapping", "a key is a plain name")
+            self._refuse_surrogates(key, where)
             here = (*where, key.value)
             if key.value in built:
                 first, self._lines[here] = self._lines[here], _line(key)
@@ -115,6 +116,7 @@ class _Builder:
         return built
 
     def _scalar(self, node: yaml.Node, where: Where) -> str | int | float | bool | None:
+        self._refuse_surrogates(node, where)
         if node.tag == _TIME_TAG:
             return str(node.value)
         try:
@@ -124,6 +126,11 @@ class _Builder:
         if isinstance(value, float) and not math.isfinite(value):
             self._fail(where, f"{node.value} is not a finite number", "write a number such as 0.5")
         return value
+
+    def _refuse_surrogates(self, node: yaml.Node, where: Where) -> None:
+        """Half a character, which YAML can write as an escape and UTF-8 cannot hold."""
+        if any("\ud800" <= character <= "\udfff" for character in node.value):
+            self._fail(where, f"{shown(node.value)} is not text", r"write a whole character, not half of one (\uD800)")
 
 
 def _line(node: yaml.Node) -> int:

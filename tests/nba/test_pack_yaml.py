@@ -97,6 +97,16 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key() -> None:
     assert read_document(b"\xef\xbb\xbfa: 1\n", "x").plain == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    ("text", "where"), [('a: 1\nb: "\\uD800"\n', "shop.yaml:2: b"), ('b:\n  "x\\uDFFF": 1\n', "shop.yaml:1: b")]
+)
+def test_half_a_character_is_refused_by_a_message_that_can_be_printed(text: str, where: str) -> None:
+    error = refusal(text)
+    assert error.message.startswith(where)
+    assert "is not text" in error.message
+    assert str(error).encode()
+
+
 def test_a_huge_file_is_refused_at_once() -> None:
     started = time.process_time()
     assert f"more than {MAX_BYTES} bytes" in refusal(b"a: 1\n" * 10_000_000).message
