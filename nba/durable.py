@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -30,3 +31,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_aside(path: Path, data: bytes) -> None:
+    """A small file for its owner only, that appears under its name whole or not at all, synced. Raises OSError."""
+    handle, building = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 600
+    aside = Path(building)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync_folder(path.parent)

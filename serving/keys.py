@@ -13,7 +13,6 @@ import hashlib
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from nba.durable import sync_folder
+from nba.durable import write_aside
 from nba.errors import NbaError
 
 Role = Literal["decide", "reward", "admin"]
@@ -153,7 +152,9 @@ def changing(path: Path) -> Iterator[list[Key]]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         keys = list(read_keys(path).keys) if path.exists() else []
         yield keys
-        _write(path, msgspec.json.format(msgspec.json.encode(_checked(KeysFile(keys=tuple(keys)))), indent=2) + b"\n")
+        write_aside(
+            path, msgspec.json.format(msgspec.json.encode(_checked(KeysFile(keys=tuple(keys)))), indent=2) + b"\n"
+        )
     finally:
         os.close(lock)
 
@@ -170,17 +171,3 @@ def _checked(keys: KeysFile) -> KeysFile:
         return _unique(_keys_file.decode(msgspec.json.encode(keys)))
     except msgspec.ValidationError as error:
         raise KeysError(f"this key does not fit: {error}", help="see nba keys add --help") from None
-
-
-def _write(path: Path, text: bytes) -> None:
-    handle, building = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(building).replace(path)
-    except BaseException:
-        Path(building).unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)

@@ -7,10 +7,11 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 from redis.backoff import NoBackoff
@@ -21,6 +22,18 @@ from nba.decision import Decision, DecisionRequest, PolicyRef
 from nba.records import DecisionRecord, Shown
 from nba.types import Context
 from tests.installation import Installation
+
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def listening(processes: Iterable[psutil.Process]) -> set[tuple[str, str, int]]:
+    """Program, address and port of every listener of these processes."""
+    return {
+        (process.name(), connection.laddr.ip, connection.laddr.port)
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
 
 
 def free_port() -> int:

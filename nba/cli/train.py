@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from training.rl.session import SessionVersion
+    from training.rl.settings import SessionTraining
     from training.targets import Target
     from training.tracking import Version
 
@@ -113,8 +113,19 @@ def train(
                 told["temperature"] = temperature
             _train_logged_sessions(desk_of(pack_name), algo, told, seed, as_of, as_json)
             return
-        limits = _Limits(steps, budget, runners, temperature, floor)
-        _train_session(desk_of(pack_name), algo, limits, seed, address, as_json)
+        from training.rl.settings import ALGORITHMS, SessionTraining
+
+        algorithm = ALGORITHMS[algo]()
+        to_do = SessionTraining(
+            algorithm,
+            steps=steps or algorithm.steps,
+            seed=seed,
+            budget_cpu_seconds=budget,
+            runners=runners,
+            temperature=temperature,
+            floor=floor,
+        )
+        _train_session(desk_of(pack_name), algo, to_do, address, as_json)
         return
     kind, chosen = kind_of(policy, model, explore), settings_of(settings or [])
     desk = desk_of(pack_name)
@@ -196,33 +207,11 @@ def _train_on_log(
     return tracking.version(pack.pack, version.version)
 
 
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    """What learning sessions was told beside the algorithm; None: as the algorithm has it."""
-
-    steps: int | None
-    budget_cpu_seconds: float | None
-    runners: int
-    temperature: float | None
-    floor: float
-
-
-def _train_session(desk: Desk, algo: Algo, limits: _Limits, seed: int, address: str | None, as_json: bool) -> None:
+def _train_session(desk: Desk, algo: Algo, to_do: SessionTraining, address: str | None, as_json: bool) -> None:
     from training.rl.session import train_session
-    from training.rl.settings import ALGORITHMS, SessionTraining
 
-    algorithm = ALGORITHMS[algo]()
-    told = SessionTraining(
-        algorithm,
-        steps=limits.steps or algorithm.steps,
-        seed=seed,
-        budget_cpu_seconds=limits.budget_cpu_seconds,
-        runners=limits.runners,
-        temperature=limits.temperature,
-        floor=limits.floor,
-    )
-    with progress(f"learning sessions of {desk.pack.pack} by {algo}, steps", told.steps) as done:
-        learned = train_session(desk.home, desk.tracking, desk.pack, told, address=address, on_step=done)
+    with progress(f"learning sessions of {desk.pack.pack} by {algo}, steps", to_do.steps) as done:
+        learned = train_session(desk.home, desk.tracking, desk.pack, to_do, address=address, on_step=done)
     if as_json:
         print_json(learned)
     else:

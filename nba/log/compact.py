@@ -22,12 +22,12 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from nba.durable import make_folder, sync_folder
+from nba.durable import make_folder, sync_folder, write_aside
 from nba.errors import LogError
 from nba.log.columns import TABLES, ParquetFile, fact
 from nba.log.index import Index, index_of, record_key
 from nba.log.reader import Count, LogReport, OnRecord, read_at, read_segment
-from nba.log.segment import alone, segments, write_aside
+from nba.log.segment import alone, segments
 from nba.records import ActivationRecord, ConsentRecord, DecisionRecord, Record, RewardRecord, encode_record
 
 MANIFEST = "manifest.json"

@@ -24,7 +24,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from nba.log.segment import KINDS, Frame, Readable, scan, sealed_size, write_aside
+from nba.durable import write_aside
+from nba.log.segment import KINDS, Frame, Readable, scan, sealed_size
 from nba.log.shipped import open_segment, read_shipped
 from nba.records import ConsentRecord, Record
 

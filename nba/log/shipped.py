@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import msgspec
 from msgspec import Struct
 
+from nba.durable import write_aside
 from nba.errors import LogError
-from nba.log.segment import SHIPPED, write_aside
+from nba.log.segment import SHIPPED
 from nba.records import ConsentRecord
 
 if TYPE_CHECKING:

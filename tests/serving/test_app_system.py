@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from serving.keys import changing, mint
+from tests.conftest import LOOPBACK, listening
 from tests.serving.system import Load, Process, check_log, promote
 
 pytestmark = pytest.mark.system
 
-LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 KILLS = int(os.environ.get("NBA_TEST_KILLS", "2"))  # kill -9 of the replica under load; 20 in the long run
 
 
@@ -85,18 +85,8 @@ def test_the_contract_holds_through_ray(server: Process, body: Callable[..., dic
         assert fast.get("/readyz").json()["lane"] == f"127.0.0.1:{server.port + 1}"
 
 
-def listening(server: Process) -> set[tuple[str, str, int]]:
-    """Program, address and port of every listener of a server's processes."""
-    return {
-        (process.name(), connection.laddr.ip, connection.laddr.port)
-        for process in server.tree()
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
-
-
 def test_everything_listens_on_loopback_only(server: Process) -> None:
-    found = listening(server)
+    found = listening(server.tree())
     assert ("haproxy", "127.0.0.1", server.port) in found
     assert server.port + 1 in {port for _, _, port in found}, "the fast lane"
     assert {ip for _, ip, _ in found} <= LOOPBACK, found
@@ -166,7 +156,7 @@ def test_a_restart_with_keys_keeps_answers_and_opens_the_api_alone(
             again = client.post("/v1/decide", json=body(decision_id="restart-1"), headers=key)
             assert again.status_code == 200
             assert again.json() == {**first, "replayed": True}
-    beyond = {(ip, port) for _, ip, port in listening(server) if ip not in LOOPBACK}
+    beyond = {(ip, port) for _, ip, port in listening(server.tree()) if ip not in LOOPBACK}
     assert beyond == {("0.0.0.0", server.port), ("0.0.0.0", server.port + 1)}
 
 

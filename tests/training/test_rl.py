@@ -18,6 +18,7 @@ from nba.home import Home
 from nba.pack import Pack
 from nba.policies.network import Network
 from nba.testing import random_mask
+from tests.conftest import LOOPBACK, listening
 from training.rl.cluster import cluster
 from training.rl.session import SessionVersion, train_session
 from training.rl.settings import DQN, PPO, SessionTraining
@@ -60,15 +61,10 @@ def few_sessions(monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
 
 
 def test_a_ray_that_trains_listens_on_loopback_only(address: str) -> None:
-    listening = {
-        (process.name(), connection.laddr.ip)
-        for process in psutil.Process().children(recursive=True)
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    found = listening(psutil.Process().children(recursive=True))
     assert address.startswith("127.0.0.1:")
-    assert "gcs_server" in {name for name, _ in listening}
-    assert {ip for _, ip in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
+    assert "gcs_server" in {name for name, _, _ in found}
+    assert {ip for _, ip, _ in found} <= LOOPBACK, found
 
 
 def learned(home: Home, pack: Pack, told: SessionTraining) -> SessionVersion:

@@ -25,7 +25,6 @@ from nba.log.segment import (
     scan,
     sealed_size,
     segments,
-    write_aside,
 )
 
 HEADER = 13
@@ -161,21 +160,6 @@ def test_a_frame_is_read_where_it_starts(tmp_path: Path) -> None:
     with path.open("rb") as file:
         assert read_frame(file, 15) == Frame(15, 7, b"there")
         assert [read_frame(file, position) for position in (1, 16, 30, 99)] == [None] * 4
-
-
-def test_a_small_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x"
-    write_aside(path, b"first")
-
-    def fail(_: int) -> None:
-        raise OSError(5, "Input/output error")
-
-    with monkeypatch.context() as failing:
-        failing.setattr(os, "fsync", fail)
-        with pytest.raises(OSError, match="Input/output"):
-            write_aside(path, b"second")
-    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("x", b"first")]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_lock_is_one_holders_at_a_time(tmp_path: Path) -> None:
